@@ -18,6 +18,8 @@
 //! - [`xrpc`], [`api`]: the error envelope and the inputs and outputs of `com.atproto.*`.
 //! - [`link`]: what edge and origin say to each other.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
 pub mod cbor;
 pub mod cid;
