@@ -23,5 +23,6 @@
 
 pub mod cbor;
 pub mod cid;
+pub mod crypto;
 pub mod data;
 pub mod syntax;
