@@ -22,10 +22,15 @@ pub struct Pds {
 impl Pds {
     /// Starts an origin on an empty data directory; it answers when this returns.
     pub async fn start() -> Self {
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// As [`Pds::start`], on `address`.
+    pub async fn start_on(address: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = Config { hostname: "localhost".to_owned(), port: 0, data_directory: directory.path().to_owned() };
         let app = App::open(config).unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(origin::serve(listener, app, async {
