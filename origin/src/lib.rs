@@ -1,1 +1,24 @@
-//! (being written)
+//! The origin: the AT Protocol personal data server that holds every account and takes every write.
+//!
+//! One process on one machine with one volume. It is a complete server by itself; `edge` in front of it is optional.
+//! The protocol is `shared`'s; this crate adds what a server needs around it. What it serves today: the health check.
+//!
+//! # Layout
+//!
+//! Dependencies point downwards only:
+//!
+//! - [`serve`], [`router`]: HTTP. The listener and the moment to stop are given to [`serve`], so that a test runs the
+//!   real server on a port of its own.
+//! - [`error`]: the one form in which a failed request is answered.
+//! - [`app`]: what a running server holds, the data directory's lock among it.
+//! - [`config`]: the environment, read once.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod config;
+pub mod error;
+mod serve;
+mod xrpc;
+
+pub use serve::{DRAIN_LIMIT, serve};
+pub use xrpc::router;

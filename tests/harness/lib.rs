@@ -1,1 +1,22 @@
-//! (being written)
+//! What the suite drives: real servers on ports of their own, in directories of their own, ended with the test.
+//!
+//! [`Pds`] is the origin, run in the test's process. [`Edge`] is the built Worker on workerd in front of one. Nothing is
+//! faked but what is not ours: [`serve`] runs a router that stands in for it. A test leaves nothing behind: processes end
+//! when their handle is dropped or the test process dies, directories go with their handle.
+#![expect(clippy::unwrap_used, reason = "a harness that cannot start has nothing to return to")]
+
+mod edge;
+mod environment;
+mod pds;
+
+pub use edge::Edge;
+pub use pds::Pds;
+
+/// Serves `router` on a port of 127.0.0.1 that the system chose, for as long as the test's runtime lives. Returns its URL,
+/// without a slash at the end.
+pub async fn serve(router: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, router).into_future());
+    url
+}

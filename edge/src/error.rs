@@ -1,0 +1,56 @@
+//! The answers the edge gives by itself when a request cannot be passed on: XRPC error envelopes, as the origin's are.
+//!
+//! They are marked as not to be stored, and readable by web pages of any origin, without which a browser client would see
+//! an unexplained network error. <https://atproto.com/specs/xrpc#error-responses>
+
+use serde_json::json;
+
+/// A request that the edge refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 404: nothing is served to the public at this path.
+    NotFound,
+    /// 500: this Worker is not set up, or the platform failed it.
+    Internal,
+    /// 503: the origin cannot be reached; trying again helps.
+    OriginAway,
+}
+
+impl Refusal {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NotFound => 404,
+            Self::Internal => 500,
+            Self::OriginAway => 503,
+        }
+    }
+
+    /// The response headers.
+    #[must_use]
+    pub fn headers(self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = vec![
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+            ("access-control-allow-origin", "*"),
+            ("x-edge", "reply"),
+        ];
+        if self == Self::OriginAway {
+            // Seconds: an origin that is being replaced is back in a few.
+            headers.push(("retry-after", "5"));
+        }
+        headers
+    }
+
+    /// The response body, JSON.
+    #[must_use]
+    pub fn body(self) -> String {
+        let (error, message) = match self {
+            Self::NotFound => ("NotFound", "nothing is served here"),
+            Self::Internal => ("InternalServerError", "Internal Server Error"),
+            Self::OriginAway => ("NotEnoughResources", "the server cannot be reached at the moment"),
+        };
+        json!({ "error": error, "message": message }).to_string()
+    }
+}

@@ -1,0 +1,123 @@
+//! Serving HTTP until told to stop, and then ending within a stated time.
+//!
+//! The listener and the signal are arguments: `main` passes a real port and the system's signals, a test passes a port
+//! the system chose and a channel. Once the signal comes no new connection is accepted, requests under way are finished,
+//! and idle connections are closed; what is still under way after [`DRAIN_LIMIT`] is abandoned.
+
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::app::App;
+use crate::xrpc::router;
+
+/// How long requests under way may go on after the signal to stop. Fly.io and Docker kill a process that takes longer.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Serves `app` on `listener` until `shutdown` resolves and requests under way have ended.
+///
+/// Returns `Ok` as well when [`DRAIN_LIMIT`] passed first; connections left then end with the runtime.
+///
+/// # Errors
+///
+/// When the listener can no longer be used.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    serve_router(listener, router(app), shutdown, DRAIN_LIMIT).await
+}
+
+async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    drain_limit: Duration,
+) -> io::Result<()> {
+    let (stopping, stopped) = oneshot::channel::<()>();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        shutdown.await;
+        tracing::info!("stopping");
+        // Dropping the sender is the message.
+        drop(stopping);
+    });
+    let limit = async {
+        let _closed = stopped.await;
+        tokio::time::sleep(drain_limit).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended,
+        () = limit => {
+            tracing::warn!(limit_s = drain_limit.as_secs(), "requests still under way were abandoned");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Starts a server whose only path answers once `finish` is notified, sends it a request, waits until the request is
+    /// under way, and tells the server to stop.
+    async fn stop_under_way(
+        finish: Arc<Notify>,
+        drain_limit: Duration,
+    ) -> (TcpStream, impl Future<Output = io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (entered, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let slow = get({
+            let entered = Arc::clone(&entered);
+            move || async move {
+                entered.notify_one();
+                finish.notified().await;
+                "done"
+            }
+        });
+        let shutdown = Arc::clone(&stop);
+        let server = tokio::spawn(serve_router(
+            listener,
+            Router::new().route("/", slow),
+            async move { shutdown.notified().await },
+            drain_limit,
+        ));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        entered.notified().await;
+        stop.notify_one();
+        (client, async { server.await.unwrap() })
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_finished_after_the_signal() {
+        let finish = Arc::new(Notify::new());
+        let (mut client, served) = stop_under_way(Arc::clone(&finish), Duration::from_secs(60)).await;
+        finish.notify_one();
+        served.await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("done"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_is_abandoned_after_the_limit() {
+        let started = std::time::Instant::now();
+        let limit = Duration::from_millis(100);
+        let (_client, served) = stop_under_way(Arc::new(Notify::new()), limit).await;
+        served.await.unwrap();
+        assert!(started.elapsed() >= limit, "{:?}", started.elapsed());
+    }
+}

@@ -1,0 +1,58 @@
+//! The built Worker, run on workerd in a process of its own.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::environment;
+
+/// A running edge. Its process ends when this is dropped, or when the test process dies: it reads its standard input to
+/// the end.
+#[derive(Debug)]
+pub struct Edge {
+    url: String,
+    _process: Child,
+}
+
+impl Edge {
+    /// Starts the edge in front of the origin at `origin`, a URL without a path; it answers when this returns. `None`, and
+    /// the test reported as skipped, when the Worker or the tool that runs it is not there.
+    ///
+    /// # Panics
+    ///
+    /// When it is there and does not start.
+    pub async fn start(origin: &str) -> Option<Self> {
+        let (build, modules) = environment::edge().inspect_err(|reason| environment::skip(reason)).ok()?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/workerd.mjs");
+        let mut process = Command::new("node")
+            .args([&script, &modules, &build])
+            .args([origin, "0"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("workerd ended before it listened"));
+            if let Some(url) = line.strip_prefix("listening on ") {
+                // The rest of its output is read, or it would stop at a full pipe.
+                let url = url.to_owned();
+                tokio::spawn(async move {
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        println!("{line}")
+                    }
+                });
+                return Some(Self { url, _process: process });
+            }
+            println!("{line}");
+        }
+    }
+
+    /// The edge's URL with `path`, which starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+}

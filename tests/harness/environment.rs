@@ -1,0 +1,38 @@
+//! What `cargo xtask test` tells the suite through the environment, and what the suite tells it back.
+//!
+//! A test whose tool is missing is skipped: reported by name and reason, and with `CI=true` failed instead.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// The value of `name`, `None` when it is not set or empty.
+#[expect(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Where the built Worker is, and where the Node packages are; else why they are not there.
+pub(crate) fn edge() -> Result<(PathBuf, PathBuf), String> {
+    match (variable("HEADWATER_EDGE_BUILD"), variable("HEADWATER_NODE_MODULES")) {
+        (Some(build), Some(modules)) => Ok((build.into(), modules.into())),
+        _ => Err(variable("HEADWATER_EDGE_MISSING")
+            .unwrap_or_else(|| "the Worker is built and handed over by `cargo xtask test`".to_owned())),
+    }
+}
+
+/// Reports that the running test cannot be run, and why.
+///
+/// # Panics
+///
+/// With `CI=true`, where everything has to run.
+pub(crate) fn skip(reason: &str) {
+    // The test's thread has the test's name.
+    let line = format!("{}: {reason}", std::thread::current().name().unwrap_or("a test"));
+    assert!(variable("CI").as_deref() != Some("true"), "{line}");
+    eprintln!("SKIPPED {line}");
+    if let Some(path) = variable("HEADWATER_SKIPS") {
+        let mut file = File::options().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}

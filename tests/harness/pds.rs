@@ -1,0 +1,53 @@
+//! The origin, run in the test's own process on a port the system chose and in a directory that goes with it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use origin::app::App;
+use origin::config::Config;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running origin.
+#[derive(Debug)]
+pub struct Pds {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
+    // Last, so that it outlives the server's use of it.
+    _directory: TempDir,
+}
+
+impl Pds {
+    /// Starts an origin on an empty data directory; it answers when this returns.
+    pub async fn start() -> Self {
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// As [`Pds::start`], on `address`.
+    pub async fn start_on(address: SocketAddr) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { hostname: "localhost".to_owned(), port: 0, data_directory: directory.path().to_owned() };
+        let app = App::open(config).unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(origin::serve(listener, app, async {
+            let _told_or_dropped = stopped.await;
+        }));
+        Self { address, stop, served, _directory: directory }
+    }
+
+    /// The origin's URL with `path`, which starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Stops it as a signal would and waits until it has.
+    pub async fn stop(self) {
+        // The server may have ended by itself; then nobody listens, and `served` tells.
+        let _sent = self.stop.send(());
+        self.served.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,45 @@
+// Runs the built Worker on workerd, by miniflare, until standard input ends: a parent that dies takes it along.
+//
+//   node workerd.mjs NODE_MODULES WORKER_DIRECTORY ORIGIN PORT
+//
+// NODE_MODULES is where miniflare is installed, WORKER_DIRECTORY what worker-build wrote, ORIGIN the origin's URL, PORT
+// the port on 127.0.0.1 or 0 for any. Prints `listening on http://127.0.0.1:PORT` once it answers. Nothing is fetched
+// from the network and nothing is kept on disk.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const [nodeModules, worker, origin, port] = process.argv.slice(2);
+const { Log, LogLevel, Miniflare } = createRequire(join(nodeModules, "/"))("miniflare");
+
+const { date, flags } = compatibility();
+const files = readdirSync(worker);
+const module = (type) => (path) => ({ type, path: join(worker, path) });
+
+const miniflare = new Miniflare({
+  host: "127.0.0.1",
+  port: Number(port),
+  cf: false,
+  log: new Log(LogLevel.WARN),
+  compatibilityDate: date,
+  compatibilityFlags: flags,
+  modulesRoot: worker,
+  modules: [
+    ...["index.js"].map(module("ESModule")),
+    ...files.filter((name) => name.endsWith(".wasm")).map(module("CompiledWasm")),
+  ],
+  bindings: { EDGE_ORIGIN: origin },
+});
+
+process.stdin.on("end", () => process.exit(0)).resume();
+const url = await miniflare.ready;
+console.log(`listening on ${url.origin}`);
+
+/** What wrangler.toml deploys with is what the tests run with. */
+function compatibility() {
+  const text = readFileSync(new URL("../../wrangler.toml", import.meta.url), "utf8");
+  const [, date] = /^compatibility_date = "(.+)"$/m.exec(text);
+  const [, flags = ""] = /^compatibility_flags = \[(.*)\]$/m.exec(text) ?? [];
+  return { date, flags: [...flags.matchAll(/"([^"]+)"/g)].map(([, flag]) => flag) };
+}

@@ -1,0 +1,5 @@
+//! The suite: the real origin and the real Worker, over HTTP. Every test's name is a sentence that it proves.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod edge;
+mod health;
