@@ -26,3 +26,4 @@ pub mod cid;
 pub mod crypto;
 pub mod data;
 pub mod syntax;
+pub mod token;
