@@ -27,3 +27,4 @@ pub mod crypto;
 pub mod data;
 pub mod repo;
 pub mod syntax;
+pub mod token;
