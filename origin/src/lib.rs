@@ -16,8 +16,10 @@
 
 pub mod app;
 pub mod config;
+pub mod db;
 pub mod error;
 mod serve;
+pub mod time;
 mod xrpc;
 
 pub use serve::{DRAIN_LIMIT, serve};
