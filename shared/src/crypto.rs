@@ -29,6 +29,7 @@ pub enum Curve {
 
 impl Curve {
     /// The name of ECDSA on this curve in the `alg` of a JWT: `ES256K` or `ES256`.
+    #[must_use]
     pub const fn jwt_alg(self) -> &'static str {
         match self {
             Self::K256 => "ES256K",
@@ -107,12 +108,16 @@ impl Signature {
     /// Length in bytes.
     pub const LEN: usize = 64;
 
-    /// Takes the raw form. Any other length, and so DER, is [`CryptoError::SignatureLength`].
+    /// Takes the raw form.
+    ///
+    /// # Errors
+    /// [`CryptoError::SignatureLength`] for any other length, and so for DER.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, CryptoError> {
         bytes.try_into().map(Self).map_err(|_| CryptoError::SignatureLength { len: bytes.len() })
     }
 
     /// The raw form.
+    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
@@ -149,7 +154,8 @@ enum Secret {
 impl SigningKey {
     /// Takes the 32 raw bytes of a secret key, as the reference stores them, or 32 random bytes for a new one.
     ///
-    /// Random bytes fail with a chance of 2^-128 on k256 and 2^-32 on p256: draw again.
+    /// # Errors
+    /// [`CryptoError::SecretKey`]. Random bytes fail with a chance of 2^-128 on k256 and 2^-32 on p256: draw again.
     pub fn from_bytes(curve: Curve, bytes: &[u8]) -> Result<Self, CryptoError> {
         let secret = match curve {
             Curve::K256 => k256::ecdsa::SigningKey::from_slice(exact(bytes)).map(Secret::K256),
@@ -159,6 +165,7 @@ impl SigningKey {
     }
 
     /// The 32 raw bytes of the secret key. The copy is the caller's to guard.
+    #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         match &self.0 {
             Secret::K256(key) => key.to_bytes().into(),
@@ -167,6 +174,7 @@ impl SigningKey {
     }
 
     /// The curve of this key.
+    #[must_use]
     pub const fn curve(&self) -> Curve {
         match self.0 {
             Secret::K256(_) => Curve::K256,
@@ -175,6 +183,7 @@ impl SigningKey {
     }
 
     /// The public half. Cheap: it was computed with the key.
+    #[must_use]
     pub fn public_key(&self) -> PublicKey {
         match &self.0 {
             Secret::K256(key) => PublicKey::k256(*key.verifying_key()),
@@ -183,6 +192,7 @@ impl SigningKey {
     }
 
     /// Signs the SHA-256 of `message`: the same bytes give the same signature, always in low-S form.
+    #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         Signature(match &self.0 {
             Secret::K256(key) => {

@@ -41,16 +41,23 @@ impl PublicKey {
     }
 
     /// Parses `did:key:z...`.
+    ///
+    /// # Errors
+    /// [`CryptoError::NotDidKey`], or why what follows is no Multikey.
     pub fn from_did_key(text: &str) -> Result<Self, CryptoError> {
         Self::from_multikey(text.strip_prefix(DID_KEY).ok_or(CryptoError::NotDidKey)?)
     }
 
     /// Formats as `did:key:z...`, 57 characters.
+    #[must_use]
     pub fn to_did_key(&self) -> String {
         DID_KEY.to_owned() + &self.to_multikey()
     }
 
-    /// Parses a Multikey: `z`, then base58btc of the multicodec and the compressed point. Uncompressed is refused.
+    /// Parses a Multikey: `z`, then base58btc of the multicodec and the compressed point.
+    ///
+    /// # Errors
+    /// [`CryptoError::Multibase`], also for an uncompressed point, [`CryptoError::KeyType`] or [`CryptoError::Point`].
     pub fn from_multikey(text: &str) -> Result<Self, CryptoError> {
         let mut buffer = [0; MULTIKEY];
         let bytes = decode_multibase(text, &mut buffer)?;
@@ -63,6 +70,7 @@ impl PublicKey {
     }
 
     /// Formats as a Multikey, the form of `publicKeyMultibase` in DID documents, 49 characters.
+    #[must_use]
     pub fn to_multikey(&self) -> String {
         let mut bytes = [0; MULTIKEY];
         let parts = self.curve().multicodec().into_iter().chain(self.to_compressed());
@@ -74,13 +82,18 @@ impl PublicKey {
 
     /// Parses the key of a legacy verification method, whose type names the curve: `z`, then base58btc of the point,
     /// uncompressed or compressed, without a multicodec.
+    ///
+    /// # Errors
+    /// [`CryptoError::Multibase`] or [`CryptoError::Point`].
     pub fn from_legacy_multibase(curve: Curve, text: &str) -> Result<Self, CryptoError> {
         let mut buffer = [0; UNCOMPRESSED];
         Self::from_sec1(curve, decode_multibase(text, &mut buffer)?)
     }
 
-    /// Parses a point: 33 bytes compressed (0x02, 0x03) or 65 uncompressed (0x04). Infinity, points beside the curve and
-    /// every other form are refused.
+    /// Parses a point: 33 bytes compressed (0x02, 0x03) or 65 uncompressed (0x04).
+    ///
+    /// # Errors
+    /// [`CryptoError::Point`] for infinity, points beside the curve and every other form.
     pub fn from_sec1(curve: Curve, bytes: &[u8]) -> Result<Self, CryptoError> {
         let point = match (bytes.len(), bytes.first(), curve) {
             (COMPRESSED, Some(2 | 3), Curve::K256) | (UNCOMPRESSED, Some(4), Curve::K256) => {
@@ -95,6 +108,7 @@ impl PublicKey {
     }
 
     /// The compressed point.
+    #[must_use]
     pub fn to_compressed(&self) -> [u8; COMPRESSED] {
         match &self.0 {
             Point::K256(key) => sec1(key.to_sec1_point(true).as_bytes()),
@@ -103,6 +117,7 @@ impl PublicKey {
     }
 
     /// The uncompressed point: 0x04, then x and y of 32 bytes each.
+    #[must_use]
     pub fn to_uncompressed(&self) -> [u8; UNCOMPRESSED] {
         match &self.0 {
             Point::K256(key) => sec1(key.to_sec1_point(false).as_bytes()),
@@ -111,6 +126,7 @@ impl PublicKey {
     }
 
     /// The curve of this key.
+    #[must_use]
     pub const fn curve(&self) -> Curve {
         match self.0 {
             Point::K256(_) => Curve::K256,
@@ -118,13 +134,18 @@ impl PublicKey {
         }
     }
 
-    /// Verifies strictly: for commits, did:plc operations and labels. A good signature in high-S form is
-    /// [`CryptoError::HighS`].
+    /// Verifies strictly: for commits, did:plc operations and labels.
+    ///
+    /// # Errors
+    /// [`CryptoError::Mismatch`], or [`CryptoError::HighS`] for a good signature in the other form.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), CryptoError> {
         if self.is_low_s(message, signature)? { Ok(()) } else { Err(CryptoError::HighS) }
     }
 
     /// Verifies and takes `s` in either form: for JWTs, which WebCrypto signs high-S half the time.
+    ///
+    /// # Errors
+    /// [`CryptoError::Mismatch`].
     pub fn verify_lenient(&self, message: &[u8], signature: &Signature) -> Result<(), CryptoError> {
         self.is_low_s(message, signature).map(|_| ())
     }
