@@ -25,4 +25,5 @@ pub mod cbor;
 pub mod cid;
 pub mod crypto;
 pub mod data;
+pub mod repo;
 pub mod syntax;
