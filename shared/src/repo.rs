@@ -11,6 +11,7 @@
 //!
 //! Specification: <https://atproto.com/specs/repository>, limits of <https://atproto.com/specs/sync>.
 
+pub mod car;
 pub mod commit;
 pub mod export;
 pub mod invert;
@@ -274,7 +275,8 @@ impl<S: Blockstore> Repo<'_, S> {
             removed,
             dropped_records,
         };
-        let len = diff.event_blocks().map(section_len).sum();
+        let len = car::header(std::slice::from_ref(&diff.head.commit)).len()
+            + diff.event_blocks().map(|block| car::section_len(&block.cid, block.bytes.len())).sum::<usize>();
         if len > MAX_COMMIT_LEN {
             return Err(ApplyError::CommitTooLarge(len));
         }
@@ -346,13 +348,6 @@ fn proof<S: Blockstore>(tree: &mut Tree<'_, S>, ops: &[RepoOp], new: &[Block]) -
         proof.extend(nodes.into_iter().filter(|block| seen.insert(block.cid.clone())));
     }
     Ok(proof)
-}
-
-/// What a block takes in a CAR file: its length as a varint, its CID and its bytes.
-fn section_len(block: &Block) -> usize {
-    let len = block.cid.as_bytes().len() + block.bytes.len();
-    let varint = (usize::BITS - len.leading_zeros()).div_ceil(7) as usize;
-    varint + len
 }
 
 #[cfg(test)]
