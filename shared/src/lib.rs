@@ -25,5 +25,6 @@ pub mod cbor;
 pub mod cid;
 pub mod crypto;
 pub mod data;
+pub mod firehose;
 pub mod repo;
 pub mod syntax;
