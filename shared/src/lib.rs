@@ -25,6 +25,7 @@ pub mod cbor;
 pub mod cid;
 pub mod crypto;
 pub mod data;
+pub mod firehose;
 pub mod identity;
 pub mod repo;
 pub mod syntax;

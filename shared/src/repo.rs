@@ -333,7 +333,12 @@ fn edit<S: Blockstore>(
         None => tree.remove(path.as_str())?,
     };
     records.extend(record);
-    Ok(Some(RepoOp { path: path.as_str().into(), cid, prev: current }))
+    Ok(Some(match (cid, current) {
+        (Some(cid), Some(prev)) => RepoOp::update(path, cid, prev),
+        (Some(cid), None) => RepoOp::create(path, cid),
+        (None, Some(prev)) => RepoOp::delete(path, prev),
+        (None, None) => return Err(ApplyError::RecordMissing(path)),
+    }))
 }
 
 /// The nodes that undoing `ops` takes, without those in `new`. An update is undone on the path to its record alone.
@@ -341,9 +346,9 @@ fn proof<S: Blockstore>(tree: &mut Tree<'_, S>, ops: &[RepoOp], new: &[Block]) -
     let mut seen: HashSet<Cid> = new.iter().map(|block| block.cid.clone()).collect();
     let mut proof = Vec::new();
     for op in ops {
-        let nodes = match op.action() {
-            Action::Update => tree.proof(&op.path)?,
-            Action::Create | Action::Delete => tree.covering_proof(&op.path)?,
+        let nodes = match op.action {
+            Action::Update => tree.proof(op.path.as_str())?,
+            Action::Create | Action::Delete => tree.covering_proof(op.path.as_str())?,
         };
         proof.extend(nodes.into_iter().filter(|block| seen.insert(block.cid.clone())));
     }
@@ -351,4 +356,4 @@ fn proof<S: Blockstore>(tree: &mut Tree<'_, S>, ops: &[RepoOp], new: &[Block]) -
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

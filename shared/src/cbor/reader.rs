@@ -127,21 +127,31 @@ impl<'a> Reader<'a> {
         mut field: impl FnMut(&'a str, &mut Self) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let len = self.sized(MAP, "a map")?;
-        let mut last: Option<&str> = None;
-        self.depth += 1;
-        for _ in 0..len {
-            let at = self.at;
-            let key = self.key()?;
-            if let Some(last) = last
-                && key_order(last, key) != Ordering::Less
-            {
-                return Err(key_error(at, last == key).into());
+        self.nested(|reader| reader.fields(len, &mut field))
+    }
+
+    /// Passes over any value, checking it as [`Self::value`] does but building nothing.
+    ///
+    /// # Errors
+    /// Whatever rule of DAG-CBOR the bytes break.
+    pub fn skip(&mut self) -> Result<()> {
+        let start = self.at;
+        let (major, argument) = self.head()?;
+        match major {
+            UNSIGNED | NEGATIVE => self.signed(start, argument, major == NEGATIVE).map(drop),
+            BYTES => self.take(argument).map(drop),
+            TEXT => self.utf8(argument).map(drop),
+            ARRAY => {
+                let len = self.len(argument)?;
+                self.nested(|reader| (0..len).try_for_each(|_| reader.skip()))
             }
-            last = Some(key);
-            field(key, self)?;
+            MAP => {
+                let len = self.len(argument)?;
+                self.nested(|reader| reader.fields(len, &mut |_, reader: &mut Self| reader.skip()))
+            }
+            TAG => self.tagged(start, argument).map(drop),
+            _ => Ok(()),
         }
-        self.depth -= 1;
-        Ok(())
     }
 
     /// The length of an array; so many items follow.
@@ -334,10 +344,34 @@ impl<'a> Reader<'a> {
         Cid::from_bytes(cid).map_err(|error| fail(CborErrorKind::Cid(error)))
     }
 
-    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    /// The fields of a map of `len`, whose head is read.
+    fn fields<E: From<CborError>>(
+        &mut self,
+        len: usize,
+        field: &mut impl FnMut(&'a str, &mut Self) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut last: Option<&str> = None;
+        for _ in 0..len {
+            let at = self.at;
+            let key = self.key()?;
+            if let Some(last) = last
+                && key_order(last, key) != Ordering::Less
+            {
+                return Err(key_error(at, last == key).into());
+            }
+            last = Some(key);
+            field(key, self)?;
+        }
+        Ok(())
+    }
+
+    fn nested<T, E: From<CborError>>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.error(CborErrorKind::Depth));
+            return Err(self.error(CborErrorKind::Depth).into());
         }
         let value = read(self)?;
         self.depth -= 1;

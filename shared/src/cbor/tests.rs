@@ -72,6 +72,8 @@ fn a_nesting_bomb_is_refused_at_the_limit() {
     assert!(decode(&bomb(MAX_DEPTH)).is_ok());
     assert_eq!(decode(&bomb(MAX_DEPTH + 1)).unwrap_err().kind, CborErrorKind::Depth);
     assert_eq!(decode(&bomb(100_000)).unwrap_err().kind, CborErrorKind::Depth);
+    assert!(skip(&bomb(MAX_DEPTH)).is_ok());
+    assert_eq!(skip(&bomb(100_000)).unwrap_err().kind, CborErrorKind::Depth);
 }
 
 #[test]
@@ -92,6 +94,13 @@ fn typed_reading_says_what_it_expected() {
     let unordered = HEXLOWER.decode(b"a2616201616101").unwrap();
     let read: Result<(), CborError> = Reader::new(&unordered).map(|_, reader| reader.int().map(drop));
     assert_eq!(read.unwrap_err().kind, CborErrorKind::KeyOrder);
+}
+
+/// Passes over one value instead of building it.
+fn skip(bytes: &[u8]) -> Result<(), CborError> {
+    let mut reader = Reader::new(bytes);
+    reader.skip()?;
+    reader.finish()
 }
 
 /// What `ciborium`, which knows nothing of our rules, makes of the same value.
@@ -125,6 +134,15 @@ proptest! {
         if let Ok(value) = decode(&bytes) {
             prop_assert_eq!(encode(&value), bytes);
         }
+    }
+
+    #[test]
+    fn skipping_refuses_exactly_what_reading_does(value in any_value(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = encode(&value);
+        prop_assert_eq!(skip(&bytes), Ok(()));
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        prop_assert_eq!(skip(&bytes), decode(&bytes).map(drop));
     }
 
     #[test]

@@ -11,21 +11,22 @@ use std::collections::HashSet;
 use super::mst::{MstError, Tree};
 use super::{Action, Blockstore, RepoOp};
 use crate::cid::Cid;
+use crate::syntax::Path;
 
 /// Why operations cannot be undone.
 #[derive(Debug, thiserror::Error)]
 pub enum InvertError {
     /// Two operations at one path.
-    #[error("path {0:?} comes twice")]
-    PathTwice(Box<str>),
+    #[error("path {0} comes twice")]
+    PathTwice(Path),
     /// An operation without what stood before, or one that changes nothing.
-    #[error("operation at {0:?} says nothing or nothing new")]
-    Void(Box<str>),
+    #[error("operation at {0} says nothing or nothing new")]
+    Void(Path),
     /// What the operation says it wrote, or removed, is not what the tree holds.
-    #[error("tree holds {found:?} at {path:?}, the operation says {said:?}")]
+    #[error("tree holds {found:?} at {path}, the operation says {said:?}")]
     Mismatch {
         /// Where.
-        path: Box<str>,
+        path: Path,
         /// What the operation left there.
         said: Option<Cid>,
         /// What the tree holds.
@@ -47,12 +48,12 @@ pub fn invert<S: Blockstore>(blocks: &S, data: Cid, ops: &[RepoOp]) -> Result<Ci
         if !paths.insert(&op.path) {
             return Err(InvertError::PathTwice(op.path.clone()));
         }
-        if op.cid == op.prev {
+        if op.is_malformed() || op.cid == op.prev {
             return Err(InvertError::Void(op.path.clone()));
         }
-        let found = match (op.action(), &op.prev) {
-            (Action::Create, _) => tree.remove(&op.path)?,
-            (Action::Update | Action::Delete, Some(prev)) => tree.set(&op.path, prev.clone())?,
+        let found = match (op.action, &op.prev) {
+            (Action::Create, _) => tree.remove(op.path.as_str())?,
+            (Action::Update | Action::Delete, Some(prev)) => tree.set(op.path.as_str(), prev.clone())?,
             (Action::Update | Action::Delete, None) => return Err(InvertError::Void(op.path.clone())),
         };
         if found != op.cid {

@@ -8,11 +8,11 @@ use super::mst::tests::{any_edit, build};
 use super::*;
 use crate::crypto::Curve;
 
-fn did() -> Did {
+pub(crate) fn did() -> Did {
     Did::parse("did:plc:ewvi7nxzyoun6zhxrhs64oiz").unwrap()
 }
 
-fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::from_bytes(Curve::K256, &[7; 32]).unwrap()
 }
 
@@ -31,31 +31,33 @@ fn path(text: &str) -> Path {
 }
 
 /// A repository kept as a caller would keep it.
-struct Kept {
+pub(crate) struct Kept {
     blocks: BlockMap,
-    head: Option<Head>,
+    pub(crate) head: Option<Head>,
+    pub(crate) first: CommitDiff,
     records: BTreeMap<String, Cid>,
 }
 
 impl Kept {
-    fn new() -> Self {
-        let mut kept = Self { blocks: BlockMap::default(), head: None, records: BTreeMap::new() };
-        kept.apply(vec![]).unwrap().unwrap();
-        kept
+    pub(crate) fn new() -> Self {
+        let blocks = BlockMap::default();
+        let first = Repo { did: &did(), head: None, blocks: &blocks }.apply(vec![], &key(), rev(0)).unwrap().unwrap();
+        let blocks = first.new_blocks().cloned().collect();
+        Self { blocks, head: Some(first.head.clone()), first, records: BTreeMap::new() }
     }
 
     fn try_apply(&self, writes: Vec<Write>) -> Result<Option<CommitDiff>, ApplyError> {
-        let next = self.head.as_ref().map_or(rev(0), |head| Tid::next_after(Some(&head.rev), 0, 1).unwrap());
+        let next = self.head.as_ref().map(|head| Tid::next_after(Some(&head.rev), 0, 1).unwrap()).unwrap();
         Repo { did: &did(), head: self.head.as_ref(), blocks: &self.blocks }.apply(writes, &key(), next)
     }
 
-    fn apply(&mut self, writes: Vec<Write>) -> Result<Option<CommitDiff>, ApplyError> {
+    pub(crate) fn apply(&mut self, writes: Vec<Write>) -> Result<Option<CommitDiff>, ApplyError> {
         let diff = self.try_apply(writes)?;
         if let Some(diff) = &diff {
             for op in &diff.ops {
                 match &op.cid {
-                    Some(cid) => self.records.insert(op.path.to_string(), cid.clone()),
-                    None => self.records.remove(&*op.path),
+                    Some(cid) => self.records.insert(op.path.as_str().to_owned(), cid.clone()),
+                    None => self.records.remove(op.path.as_str()),
                 };
             }
             let dropped: HashSet<Cid> = diff.dropped_records.iter().filter(|cid| !self.holds(cid)).cloned().collect();
@@ -79,11 +81,11 @@ impl Kept {
     }
 }
 
-fn create(at: &str, text: &str) -> Write {
+pub(crate) fn create(at: &str, text: &str) -> Write {
     Write::Create { path: path(at), record: record(text) }
 }
 
-fn update(at: &str, text: &str) -> Write {
+pub(crate) fn update(at: &str, text: &str) -> Write {
     Write::Update { path: path(at), record: record(text), swap: Swap::Any }
 }
 
@@ -91,7 +93,7 @@ fn put(at: &str, text: &str, swap: Swap) -> Write {
     Write::Put { path: path(at), record: record(text), swap }
 }
 
-fn delete(at: &str) -> Write {
+pub(crate) fn delete(at: &str) -> Write {
     Write::Delete { path: path(at), swap: Swap::Any }
 }
 
@@ -245,7 +247,7 @@ fn operations_that_are_not_what_happened_do_not_invert() {
     assert!(matches!(lie(|op| op.cid = Some(record("2").cid)), Err(InvertError::Mismatch { .. })));
     assert!(matches!(lie(|op| op.prev = op.cid.clone()), Err(InvertError::Void(_))));
     assert!(matches!(
-        lie(|op| op.path = "com.example.record/zz".into()),
+        lie(|op| op.path = path("com.example.record/zz")),
         Err(InvertError::Mismatch { .. } | InvertError::Mst(_))
     ));
 }

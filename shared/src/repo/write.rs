@@ -90,21 +90,21 @@ impl Write {
     }
 }
 
-/// The kind of an operation.
+/// What a commit did to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A record where none was.
+    /// There was none at this path.
     Create,
-    /// Another record in its place.
+    /// It replaced one.
     Update,
-    /// None any more.
+    /// It took one away.
     Delete,
 }
 
 impl Action {
-    /// Its name in events.
+    /// Its name in an event.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::Update => "update",
@@ -113,25 +113,47 @@ impl Action {
     }
 }
 
-/// What a commit did at one path. At least one of `cid` and `prev` is there, and they differ.
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a commit did at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoOp {
-    /// The repository path; of an event from elsewhere, any key that a tree may hold.
-    pub path: Box<str>,
-    /// The record after it; `None` for a delete.
+    /// What happened to the record.
+    pub action: Action,
+    /// Where it is.
+    pub path: Path,
+    /// The record after; `None` exactly if it was deleted.
     pub cid: Option<Cid>,
-    /// The record before it; `None` for a create.
+    /// The record before; `None` if it was created. In events of before 2025 also otherwise: those cannot be undone.
     pub prev: Option<Cid>,
 }
 
 impl RepoOp {
-    /// What kind it is.
+    /// A record written where there was none.
     #[must_use]
-    pub fn action(&self) -> Action {
-        match (&self.cid, &self.prev) {
-            (None, _) => Action::Delete,
-            (Some(_), None) => Action::Create,
-            (Some(_), Some(_)) => Action::Update,
-        }
+    pub fn create(path: Path, cid: Cid) -> Self {
+        Self { action: Action::Create, path, cid: Some(cid), prev: None }
+    }
+
+    /// A record written over the record `prev`.
+    #[must_use]
+    pub fn update(path: Path, cid: Cid, prev: Cid) -> Self {
+        Self { action: Action::Update, path, cid: Some(cid), prev: Some(prev) }
+    }
+
+    /// The record `prev` taken away.
+    #[must_use]
+    pub fn delete(path: Path, prev: Cid) -> Self {
+        Self { action: Action::Delete, path, cid: None, prev: Some(prev) }
+    }
+
+    /// Whether it has what its action rules out, or lacks what even old events have.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        self.cid.is_some() == (self.action == Action::Delete) || (self.prev.is_some() && self.action == Action::Create)
     }
 }
