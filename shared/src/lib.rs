@@ -26,6 +26,7 @@ pub mod cid;
 pub mod crypto;
 pub mod data;
 pub mod identity;
+pub mod lexicon;
 pub mod repo;
 pub mod syntax;
 pub mod token;
