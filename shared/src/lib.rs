@@ -27,6 +27,7 @@ pub mod crypto;
 pub mod data;
 pub mod firehose;
 pub mod identity;
+pub mod lexicon;
 pub mod repo;
 pub mod syntax;
 pub mod token;
