@@ -29,3 +29,4 @@ pub mod identity;
 pub mod repo;
 pub mod syntax;
 pub mod token;
+pub mod xrpc;
