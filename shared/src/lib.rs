@@ -21,6 +21,7 @@
 #![cfg_attr(not(test), deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
+pub mod api;
 pub mod cbor;
 pub mod cid;
 pub mod crypto;
@@ -31,3 +32,4 @@ pub mod lexicon;
 pub mod repo;
 pub mod syntax;
 pub mod token;
+pub mod xrpc;
