@@ -2,12 +2,14 @@
 //!
 //! `cargo bench -p shared --bench firehose`. The event is a commit of one record with 6 KB of blocks, as a repository of
 //! a hundred thousand records makes them.
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use shared::cid::Cid;
-use shared::firehose::{Commit, Event, Frame, RepoOp, Seq};
+use shared::firehose::{Commit, Event, Frame, Seq};
+use shared::repo::RepoOp;
 use shared::syntax::{Datetime, Did, Path, Tid};
 
 const EVENTS: u32 = 200_000;

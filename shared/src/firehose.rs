@@ -131,7 +131,7 @@ pub enum FirehoseError {
     /// More than [`MAX_OPS`] operations.
     #[error("commit has {0} operations, limit {MAX_OPS}")]
     TooManyOps(usize),
-    /// Blocks above [`MAX_COMMIT_LEN`] or [`MAX_SYNC_BLOCKS_LEN`].
+    /// Blocks above [`MAX_COMMIT_LEN`](crate::repo::MAX_COMMIT_LEN) or [`MAX_SYNC_BLOCKS_LEN`].
     #[error("event has {len} bytes of blocks, limit {limit}")]
     BlocksTooLong {
         /// The length of the CAR file.

@@ -339,7 +339,8 @@ impl Format {
             Self::Datetime => Datetime::check(text).is_ok(),
             Self::Did => Did::check(text).is_ok(),
             Self::Handle => Handle::check(text).is_ok(),
-            Self::Language => Language::check(text).is_ok(),
+            // As strict as the reference and the AppView, which both refuse a repeated subtag.
+            Self::Language => Language::parse(text).is_ok_and(|tag| !tag.repeats_subtag()),
             Self::Nsid => Nsid::check(text).is_ok(),
             Self::RecordKey => RecordKey::check(text).is_ok(),
             Self::Tid => Tid::check(text).is_ok(),
