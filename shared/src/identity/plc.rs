@@ -157,7 +157,7 @@ pub enum PlcError {
         limit: usize,
     },
     /// A text longer than it may be.
-    #[error("operation has a {what} of {len} characters, limit {limit}")]
+    #[error("operation's {what} is {len} characters, limit {limit}")]
     TooLong {
         /// What the text is.
         what: &'static str,

@@ -45,7 +45,7 @@ impl State {
         count("alsoKnownAs", self.also_known_as.len(), MAX_ALIASES)?;
         let mut seen = BTreeSet::new();
         for alias in &self.also_known_as {
-            length("alsoKnownAs", alias, MAX_ALIAS_LEN)?;
+            length("alsoKnownAs entry", alias, MAX_ALIAS_LEN)?;
             if !seen.insert(alias) {
                 return Err(PlcError::DuplicateAlias(alias.clone()));
             }

@@ -331,7 +331,7 @@ fn limits_are_those_of_the_directory() {
     let methods = |state: &mut State| state.verification_methods = many(11).map(|id| (id, key(state))).collect();
     assert_eq!(limits(&methods), too_many("verificationMethods"));
 
-    assert_eq!(limits(&|state| state.also_known_as.push(long(259))), too_long("alsoKnownAs", 258));
+    assert_eq!(limits(&|state| state.also_known_as.push(long(259))), too_long("alsoKnownAs entry", 258));
     let insert = |id: usize, kind: usize, endpoint: usize| {
         limits(&|state| drop(state.services.insert(long(id), service(&long(kind), &long(endpoint)))))
     };
