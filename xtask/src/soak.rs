@@ -4,7 +4,7 @@
 //! each came to is in the report at the end. Fuzzing keeps what it found in `tests/fuzz/artifacts` and what it learnt in
 //! `tests/fuzz/corpus`; neither is committed, an input worth keeping becomes a test.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::environment;
 use crate::process::{command, output, run, run_with_lines};
-use crate::tools::{Tools, Trouble, cargo_command};
+use crate::tools::{Tools, Trouble};
 
 const DEFAULT_MINUTES: u64 = 10;
 
@@ -108,7 +108,7 @@ impl Fuzzer {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut fuzz = cargo_command(Path::new(&self.cargo_fuzz), "fuzz");
+        let mut fuzz = command(&self.cargo_fuzz);
         fuzz.arg(name).env("RUSTC_BOOTSTRAP", "1");
         fuzz
     }

@@ -11,7 +11,6 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -276,13 +275,6 @@ fn locked_version(package: &str) -> Result<String> {
 /// FNV-1a: names a directory after a file's content.
 fn fingerprint(content: &[u8]) -> u64 {
     content.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
-}
-
-/// A command of cargo's own kind, `cargo-NAME`, run by its path.
-pub(crate) fn cargo_command(program: &Path, name: &str) -> Command {
-    let mut command = command(program);
-    command.arg(name);
-    command
 }
 
 #[cfg(test)]
