@@ -59,12 +59,12 @@ impl Config {
         if problems.is_empty() { Ok(Self { hostname, port, data_directory }) } else { Err(ConfigError(problems)) }
     }
 
-    /// The address clients use: `https://` and the hostname, or, for `localhost`, plain HTTP on `port`, the port that is
-    /// really listened on. It never comes from a request.
+    /// The address clients use: `https://` and the hostname, or, for `localhost`, plain HTTP on the configured port; where
+    /// that is 0, on `listening`, the port the system chose. It never comes from a request.
     #[must_use]
-    pub fn public_url(&self, port: u16) -> String {
+    pub fn public_url(&self, listening: u16) -> String {
         if self.hostname == "localhost" {
-            format!("http://localhost:{port}")
+            format!("http://localhost:{}", if self.port == 0 { listening } else { self.port })
         } else {
             format!("https://{}", self.hostname)
         }
@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_public_url_has_a_port_for_localhost_only() {
-        assert_eq!(config(&[]).unwrap().public_url(2600), "http://localhost:2600");
+        assert_eq!(config(&[]).unwrap().public_url(2600), "http://localhost:2583");
+        assert_eq!(config(&[("PDS_PORT", "0")]).unwrap().public_url(2600), "http://localhost:2600");
         assert_eq!(config(&[("PDS_HOSTNAME", "pds.example.com")]).unwrap().public_url(3000), "https://pds.example.com");
     }
 }

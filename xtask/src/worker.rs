@@ -1,0 +1,26 @@
+//! Building the edge: the directory that wrangler would deploy, by the same program with the same profile.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::environment;
+use crate::process::{command, run};
+use crate::tools::{Tools, Trouble};
+
+/// Builds the edge and returns the directory with `index.js` and its wasm.
+pub(crate) fn build(tools: &Tools) -> Result<PathBuf, Trouble> {
+    let wasm = tools.wasm()?;
+    let programs = tools.node_modules()?.join(".bin");
+    let mut build = command(tools.worker_build()?);
+    build
+        .arg("--release")
+        .current_dir(environment::root().join("edge"))
+        // It would download what it is not told the path of.
+        .env("WASM_BINDGEN_BIN", tools.wasm_bindgen()?)
+        .env("WASM_OPT_BIN", programs.join("wasm-opt"))
+        .env("ESBUILD_BIN", programs.join("esbuild"));
+    wasm.apply(&mut build);
+    run(&mut build).context("the edge was not built")?;
+    Ok(environment::root().join("edge/build"))
+}
