@@ -13,6 +13,7 @@
 //! - [`app`]: what a running server holds, the data directory's lock among it.
 //! - [`config`]: the environment, read once.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
 pub mod app;
 pub mod config;
