@@ -2,19 +2,24 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::environment;
 
-/// A running edge. Its process ends when this is dropped, or when the test process dies: it reads its standard input to
-/// the end.
+/// A running edge. Its process reads its standard input to the end, and then ends workerd and itself: when this is dropped,
+/// or when the test process dies.
 #[derive(Debug)]
 pub struct Edge {
     url: String,
-    _process: Child,
+    process: Child,
 }
+
+/// How long the process may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 impl Edge {
     /// Starts the edge in front of the origin at `origin`, a URL without a path; it answers when this returns. `None`, and
@@ -31,7 +36,6 @@ impl Edge {
             .args([origin, "0"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -42,10 +46,10 @@ impl Edge {
                 let url = url.to_owned();
                 tokio::spawn(async move {
                     while let Ok(Some(line)) = lines.next_line().await {
-                        println!("{line}")
+                        println!("{line}");
                     }
                 });
-                return Some(Self { url, _process: process });
+                return Some(Self { url, process });
             }
             println!("{line}");
         }
@@ -54,5 +58,20 @@ impl Edge {
     /// The edge's URL with `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let started = Instant::now();
+        while let Ok(None) = self.process.try_wait() {
+            if started.elapsed() > STOP_LIMIT {
+                // A second panic would end the whole test process, and hide the first.
+                assert!(thread::panicking(), "workerd's process {:?} does not end", self.process.id());
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }

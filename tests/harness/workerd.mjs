@@ -6,7 +6,7 @@
 // the port on 127.0.0.1 or 0 for any. Prints `listening on http://127.0.0.1:PORT` once it answers. Nothing is fetched
 // from the network and nothing is kept on disk.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -14,8 +14,7 @@ const [nodeModules, worker, origin, port] = process.argv.slice(2);
 const { Log, LogLevel, Miniflare } = createRequire(join(nodeModules, "/"))("miniflare");
 
 const { date, flags } = compatibility();
-const files = readdirSync(worker);
-const module = (type) => (path) => ({ type, path: join(worker, path) });
+const module = (type, name) => ({ type, path: join(worker, name) });
 
 const miniflare = new Miniflare({
   host: "127.0.0.1",
@@ -25,14 +24,12 @@ const miniflare = new Miniflare({
   compatibilityDate: date,
   compatibilityFlags: flags,
   modulesRoot: worker,
-  modules: [
-    ...["index.js"].map(module("ESModule")),
-    ...files.filter((name) => name.endsWith(".wasm")).map(module("CompiledWasm")),
-  ],
+  modules: [module("ESModule", "index.js"), module("CompiledWasm", "index_bg.wasm")],
   bindings: { EDGE_ORIGIN: origin },
 });
 
-process.stdin.on("end", () => process.exit(0)).resume();
+// Ending workerd is miniflare's: killed instead, this process would leave it behind.
+process.stdin.on("end", () => miniflare.dispose().finally(() => process.exit(0))).resume();
 const url = await miniflare.ready;
 console.log(`listening on ${url.origin}`);
 

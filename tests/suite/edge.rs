@@ -62,6 +62,15 @@ async fn an_origin_that_comes_back_is_used_at_once() {
 }
 
 #[tokio::test]
+async fn nothing_is_left_behind_by_an_edge_that_ends() {
+    let Some(edge) = Edge::start("http://127.0.0.1:9").await else { return };
+    let url = edge.url("/");
+    assert!(reqwest::get(&url).await.is_ok());
+    drop(edge);
+    assert!(reqwest::get(&url).await.unwrap_err().is_connect());
+}
+
+#[tokio::test]
 async fn internal_paths_do_not_exist_in_public() {
     let origin = serve(Router::new().fallback(any(|| async { "the origin was asked" }))).await;
     let Some(edge) = Edge::start(&origin).await else { return };
