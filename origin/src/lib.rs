@@ -19,6 +19,7 @@ pub mod app;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod sequencer;
 mod serve;
 pub mod time;
 mod xrpc;

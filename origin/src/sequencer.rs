@@ -1,0 +1,268 @@
+//! The sequencer: the one order in which everything that happens here is told to the world.
+//!
+//! One thread writes `sequencer.sqlite`. Whoever has something to tell hands it a [`Batch`]; batches are taken in the
+//! order in which they were handed over, and those that wait together share one transaction and so one fsync. An event
+//! is published only once it is on the disk, and a batch is answered only once its events are published. An event is
+//! stored as its body without `seq` and `time`, and stamped when it is sent: live and replayed frames are the same bytes.
+//!
+//! # What always holds
+//!
+//! - `seq` ascends and is never used twice.
+//! - One account's commits stand in the order of their revisions: `headwater_head` holds the last one, written with its
+//!   event. When a batch of an account could not be written, later ones of that account are refused until one comes that
+//!   repairs the gap ([`Batch::repair`]), because only the account's own store knows what is missing.
+//! - `headwater_dirty` lists every account that may hold a commit whose event is not here.
+//!
+//! Specification: <https://atproto.com/specs/event-stream#sequence-numbers>.
+
+mod live;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension as _, params};
+use shared::firehose::{Body, Kind, Seq};
+use shared::syntax::{Datetime, Did, Tid};
+use tokio::sync::{oneshot, watch};
+
+use crate::db::{Db, DbError, Options, Schema, Step};
+
+pub use live::Frames;
+pub use writer::RootSink;
+
+const SCHEMA: Schema = Schema {
+    steps: &[Step { name: "001", sql: include_str!("../migrations/sequencer/001.sql") }],
+    own: include_str!("../migrations/sequencer/own.sql"),
+};
+
+/// A commit's place in its account's history, which goes into the sequence with its event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewHead {
+    /// The commit.
+    pub commit: shared::cid::Cid,
+    /// Its revision.
+    pub rev: Tid,
+}
+
+/// Events of one account that are sequenced together or not at all.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Whose events.
+    pub did: Did,
+    /// What happened, in order.
+    pub events: Vec<Body>,
+    /// Where the account's repository stands after them, if they move it.
+    pub head: Option<NewHead>,
+    /// Whether these events close a gap that an earlier failure left.
+    pub repair: bool,
+}
+
+/// Why events were not sequenced. They are not published, and will not be unless they are handed over again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SequenceError {
+    /// An earlier batch of the account failed, and this one does not repair it.
+    #[error("an earlier event of the account is not sequenced")]
+    Gap,
+    /// The database could not be written.
+    #[error("the sequence could not be written")]
+    Db(#[source] Arc<DbError>),
+    /// An event over the protocol's limits.
+    #[error("the event cannot be sent")]
+    Event(#[source] Arc<shared::firehose::FirehoseError>),
+    /// The sequencer has stopped.
+    #[error("the sequencer has stopped")]
+    Stopped,
+}
+
+/// What became of a batch, once it is known: the place of its last event.
+pub type Ticket = oneshot::Receiver<Result<Seq, SequenceError>>;
+
+/// Called on the sequencer's thread when the fate of a batch is known, before its ticket is answered.
+pub type OnDone = Box<dyn FnOnce(&Result<Seq, SequenceError>) + Send>;
+
+/// A stored event.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its place.
+    pub seq: Seq,
+    /// When it took it.
+    pub time: Datetime,
+    /// What happened.
+    pub body: Body,
+}
+
+/// A handle to the sequence; cloning it is shallow.
+#[derive(Clone, Debug)]
+pub struct Sequencer {
+    db: Db,
+    queue: mpsc::Sender<writer::Request>,
+    frames: Frames,
+}
+
+impl Sequencer {
+    /// Opens the sequence at `path` and starts its thread. `roots` is told where repositories stand, after their events
+    /// are durable and before their writers are answered.
+    ///
+    /// Blocks; for start-up.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub fn open(path: &Path, options: Options, roots: Box<dyn RootSink>) -> Result<Self, DbError> {
+        let db = Db::open(path, options, &SCHEMA)?;
+        let last = db.read_blocking(last_seq)?;
+        let frames = Frames::new(last);
+        let queue = writer::start(db.clone(), frames.clone(), roots)?;
+        Ok(Self { db, queue, frames })
+    }
+
+    /// Takes a place in the queue for `batch` and returns at once: what is handed over first is sequenced first.
+    /// `on_done` runs even when nobody waits for the ticket any more.
+    pub fn append(&self, batch: Batch, on_done: Option<OnDone>) -> Ticket {
+        let (done, ticket) = oneshot::channel();
+        if let Err(refused) = self.queue.send(writer::Request::Append { batch, on_done, done }) {
+            refused.0.refuse(&SequenceError::Stopped);
+        }
+        ticket
+    }
+
+    /// Puts an account on the durable list of those that may hold a commit whose event is not sequenced.
+    ///
+    /// # Errors
+    /// When the list cannot be written: then nothing may be committed.
+    pub async fn mark_dirty(&self, did: Did) -> Result<(), SequenceError> {
+        let (done, ticket) = oneshot::channel();
+        if let Err(refused) = self.queue.send(writer::Request::MarkDirty { did, done }) {
+            refused.0.refuse(&SequenceError::Stopped);
+        }
+        ticket.await.unwrap_or(Err(SequenceError::Stopped))
+    }
+
+    /// Takes an account off that list, some time after everything handed over before is sequenced.
+    pub fn mark_clean(&self, did: Did) {
+        // When the sequencer has stopped the account stays listed, which costs a look at the next start.
+        let _stopped = self.queue.send(writer::Request::MarkClean { did });
+    }
+
+    /// The accounts on that list.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn dirty(&self) -> Result<Vec<Did>, DbError> {
+        self.db
+            .read(|connection| {
+                let mut statement = connection.prepare_cached(r#"SELECT "did" FROM "headwater_dirty""#)?;
+                let dids = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+                Ok(dids.iter().filter_map(|did| Did::parse(did).ok()).collect())
+            })
+            .await
+    }
+
+    /// The last commit of an account that is sequenced, if one was since this server has the directory.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn head_blocking(&self, did: &Did) -> Result<Option<Tid>, DbError> {
+        self.db.read_blocking(|connection| {
+            let mut statement = connection.prepare_cached(r#"SELECT "rev" FROM "headwater_head" WHERE "did" = ?1"#)?;
+            let rev = statement.query_row([did.as_str()], |row| row.get::<_, String>(0)).optional()?;
+            Ok(rev.and_then(|rev| Tid::parse(&rev).ok()))
+        })
+    }
+
+    /// Deletes the events of an account that is gone, but for those after `keep_from`: its tombstone.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn forget(&self, did: Did, keep_from: Seq) -> Result<(), SequenceError> {
+        let (done, ticket) = oneshot::channel();
+        if let Err(refused) = self.queue.send(writer::Request::Forget { did, keep_from, done }) {
+            refused.0.refuse(&SequenceError::Stopped);
+        }
+        ticket.await.unwrap_or(Err(SequenceError::Stopped))
+    }
+
+    /// The place of the last event; 0 before the first.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.frames.last()
+    }
+
+    /// Told whenever there is a new last event.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.frames.watch()
+    }
+
+    /// The frames after `after` that are held in memory; `None` when they do not reach back so far.
+    #[must_use]
+    pub fn recent(&self, after: u64) -> Option<Vec<(u64, Bytes)>> {
+        self.frames.after(after)
+    }
+
+    /// At most `limit` events after `after` out of the database, oldest first, and not before `since`. Rows of kinds
+    /// that nobody sends any more are passed over.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn range(&self, after: u64, since: Option<Datetime>, limit: u32) -> Result<Vec<Stored>, DbError> {
+        self.db
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    r#"SELECT "seq", "eventType", "event", "sequencedAt" FROM "repo_seq"
+                       WHERE "seq" > ?1 AND "invalidated" = 0 AND "sequencedAt" >= ?2 ORDER BY "seq" LIMIT ?3"#,
+                )?;
+                let since = since.as_ref().map_or("", Datetime::as_str);
+                let after = i64::try_from(after).unwrap_or(i64::MAX);
+                let rows = statement.query_map(params![after, since, limit], |row| {
+                    Ok((
+                        row.get::<_, i64>(0)?,
+                        row.get::<_, String>(1)?,
+                        row.get::<_, Vec<u8>>(2)?,
+                        row.get::<_, String>(3)?,
+                    ))
+                })?;
+                let mut events = Vec::new();
+                for row in rows {
+                    let (seq, kind, event, time) = row?;
+                    let seq = u64::try_from(seq).ok().and_then(Seq::new);
+                    if let (Some(seq), Some(kind), Ok(time)) =
+                        (seq, Kind::of_stored_name(&kind), Datetime::parse(&time))
+                    {
+                        events.push(Stored { seq, time, body: Body::from_stored(kind, event.into()) });
+                    }
+                }
+                Ok(events)
+            })
+            .await
+    }
+
+    /// The place of the first event that is not older than `since`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn first_since(&self, since: Datetime) -> Result<Option<u64>, DbError> {
+        self.db
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    r#"SELECT min("seq") FROM "repo_seq" WHERE "sequencedAt" >= ?1 AND "invalidated" = 0"#,
+                )?;
+                let seq: Option<i64> = statement.query_row([since.as_str()], |row| row.get(0))?;
+                Ok(seq.and_then(|seq| u64::try_from(seq).ok()))
+            })
+            .await
+    }
+}
+
+/// The last place that was ever given away, also when its event is deleted.
+fn last_seq(connection: &rusqlite::Connection) -> Result<u64, DbError> {
+    let given: Option<i64> = connection
+        .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'repo_seq'", [], |row| row.get(0))
+        .optional()?;
+    Ok(given.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests;

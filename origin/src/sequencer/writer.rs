@@ -1,0 +1,256 @@
+//! The sequencer's thread: takes requests in order, writes what waits together in one transaction, then publishes.
+//!
+//! Nothing is published before its transaction is durable, and nobody is answered before their events are published.
+//! The thread ends when the last handle is gone, after everything handed over is done.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use bytes::Bytes;
+use rusqlite::{Transaction, params};
+use shared::firehose::Seq;
+use shared::syntax::Did;
+use tokio::sync::oneshot;
+
+use super::{Batch, Frames, NewHead, OnDone, SequenceError};
+use crate::db::{Db, DbError};
+use crate::time::now_datetime;
+
+/// At most how many requests share a transaction.
+const GROUP: usize = 256;
+/// At most how many bytes of events do.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Told where repositories stand: `account.sqlite`'s copy, for listing.
+pub trait RootSink: Send {
+    /// Runs on the sequencer's thread, once for all commits that were sequenced together, in order. It is for a copy
+    /// that can be made again, so a failure is its own to log.
+    fn moved(&mut self, heads: &[(Did, NewHead)]);
+}
+
+/// What the thread is asked for.
+pub(super) enum Request {
+    Append { batch: Batch, on_done: Option<OnDone>, done: oneshot::Sender<Result<Seq, SequenceError>> },
+    MarkDirty { did: Did, done: oneshot::Sender<Result<(), SequenceError>> },
+    MarkClean { did: Did },
+    Forget { did: Did, keep_from: Seq, done: oneshot::Sender<Result<(), SequenceError>> },
+}
+
+/// How a request came out, before it is told.
+enum Outcome {
+    Sequenced(Seq),
+    Done,
+    Refused(SequenceError),
+}
+
+impl Request {
+    /// Answers with a failure.
+    pub(super) fn refuse(self, error: &SequenceError) {
+        self.answer(Outcome::Refused(error.clone()));
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Append { batch, .. } => batch.events.iter().map(|event| event.as_bytes().len()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Whoever does not wait for the answer any more does not get it.
+    fn answer(self, outcome: Outcome) {
+        match self {
+            Self::Append { on_done, done, .. } => {
+                let result = match outcome {
+                    Outcome::Sequenced(seq) => Ok(seq),
+                    Outcome::Done => Err(SequenceError::Stopped),
+                    Outcome::Refused(error) => Err(error),
+                };
+                if let Some(on_done) = on_done {
+                    on_done(&result);
+                }
+                let _gone = done.send(result);
+            }
+            Self::MarkDirty { done, .. } | Self::Forget { done, .. } => {
+                let _gone = done.send(match outcome {
+                    Outcome::Refused(error) => Err(error),
+                    Outcome::Sequenced(_) | Outcome::Done => Ok(()),
+                });
+            }
+            Self::MarkClean { .. } => {}
+        }
+    }
+}
+
+/// Starts the thread.
+pub(super) fn start(db: Db, frames: Frames, roots: Box<dyn RootSink>) -> Result<Sender<Request>, DbError> {
+    let (queue, requests) = mpsc::channel();
+    let mut writer = Writer { db, frames, roots, gaps: HashSet::new() };
+    std::thread::Builder::new()
+        .name("sequencer".to_owned())
+        .spawn(move || writer.run(&requests))
+        .map_err(|_| DbError::Abandoned)?;
+    Ok(queue)
+}
+
+struct Writer {
+    db: Db,
+    frames: Frames,
+    roots: Box<dyn RootSink>,
+    /// Accounts with an event that could not be written.
+    gaps: HashSet<Did>,
+}
+
+/// What one transaction produced.
+#[derive(Default)]
+struct Written {
+    frames: Vec<(Seq, Bytes)>,
+    heads: Vec<(Did, NewHead)>,
+    forgotten: Vec<i64>,
+    /// Accounts whose gap is closed or gone.
+    closed: Vec<Did>,
+}
+
+impl Writer {
+    fn run(&mut self, requests: &Receiver<Request>) {
+        while let Ok(first) = requests.recv() {
+            let mut bytes = first.size();
+            let mut group = vec![first];
+            while group.len() < GROUP && bytes < GROUP_BYTES {
+                let Ok(next) = requests.try_recv() else { break };
+                bytes += next.size();
+                group.push(next);
+            }
+            self.work(group);
+        }
+    }
+
+    fn work(&mut self, group: Vec<Request>) {
+        let mut written = Written::default();
+        let gaps = &self.gaps;
+        let outcomes = self.db.write_blocking(|transaction| -> Result<_, DbError> {
+            group.iter().map(|request| write(transaction, request, gaps, &mut written)).collect::<Result<Vec<_>, _>>()
+        });
+        match outcomes {
+            Ok(outcomes) => {
+                for did in &written.closed {
+                    self.gaps.remove(did);
+                }
+                if !written.forgotten.is_empty() {
+                    let gone: HashSet<u64> =
+                        written.forgotten.iter().filter_map(|seq| u64::try_from(*seq).ok()).collect();
+                    self.frames.forget(|seq| gone.contains(&seq));
+                }
+                if !written.heads.is_empty() {
+                    self.roots.moved(&written.heads);
+                }
+                self.frames.publish(written.frames);
+                for (request, outcome) in group.into_iter().zip(outcomes) {
+                    request.answer(outcome);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, requests = group.len(), "events were not sequenced");
+                let error = SequenceError::Db(Arc::new(error));
+                for request in group {
+                    if let Request::Append { batch, .. } = &request {
+                        self.gaps.insert(batch.did.clone());
+                    }
+                    request.refuse(&error);
+                }
+            }
+        }
+    }
+}
+
+/// Writes one request. `Err` fails the whole transaction; a refusal concerns the request alone.
+fn write(
+    transaction: &Transaction<'_>,
+    request: &Request,
+    gaps: &HashSet<Did>,
+    written: &mut Written,
+) -> Result<Outcome, DbError> {
+    match request {
+        Request::Append { batch, .. } => append(transaction, batch, gaps, written),
+        Request::MarkDirty { did, .. } => {
+            let mut statement =
+                transaction.prepare_cached(r#"INSERT OR IGNORE INTO "headwater_dirty" ("did") VALUES (?1)"#)?;
+            statement.execute([did.as_str()])?;
+            Ok(Outcome::Done)
+        }
+        Request::MarkClean { did } => {
+            if !gaps.contains(did) {
+                let mut statement = transaction.prepare_cached(r#"DELETE FROM "headwater_dirty" WHERE "did" = ?1"#)?;
+                statement.execute([did.as_str()])?;
+            }
+            Ok(Outcome::Done)
+        }
+        Request::Forget { did, keep_from, .. } => {
+            let keep_from = i64::try_from(keep_from.get()).unwrap_or(i64::MAX);
+            let mut statement = transaction
+                .prepare_cached(r#"DELETE FROM "repo_seq" WHERE "did" = ?1 AND "seq" < ?2 RETURNING "seq""#)?;
+            let rows = statement.query_map(params![did.as_str(), keep_from], |row| row.get(0))?;
+            for seq in rows {
+                written.forgotten.push(seq?);
+            }
+            transaction.execute(r#"DELETE FROM "headwater_head" WHERE "did" = ?1"#, [did.as_str()])?;
+            transaction.execute(r#"DELETE FROM "headwater_dirty" WHERE "did" = ?1"#, [did.as_str()])?;
+            written.closed.push(did.clone());
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn append(
+    transaction: &Transaction<'_>,
+    batch: &Batch,
+    gaps: &HashSet<Did>,
+    written: &mut Written,
+) -> Result<Outcome, DbError> {
+    if gaps.contains(&batch.did) && !batch.repair {
+        return Ok(Outcome::Refused(SequenceError::Gap));
+    }
+    let time = now_datetime();
+    let mut insert = transaction.prepare_cached(
+        r#"INSERT INTO "repo_seq" ("did", "eventType", "event", "sequencedAt") VALUES (?1, ?2, ?3, ?4)"#,
+    )?;
+    let mut frames = Vec::with_capacity(batch.events.len());
+    for event in &batch.events {
+        insert.execute(params![
+            batch.did.as_str(),
+            event.kind().stored_name(),
+            &event.as_bytes()[..],
+            time.as_str()
+        ])?;
+        let Some(seq) = u64::try_from(transaction.last_insert_rowid()).ok().and_then(Seq::new) else {
+            return Err(DbError::Abandoned);
+        };
+        match event.stamp(seq, &time) {
+            Ok(frame) => frames.push((seq, frame)),
+            Err(error) => {
+                // Taken back alone; the places that it had stay unused.
+                let first = frames.first().map_or(seq, |(seq, _): &(Seq, Bytes)| *seq);
+                let first = i64::try_from(first.get()).unwrap_or(i64::MAX);
+                transaction.execute(r#"DELETE FROM "repo_seq" WHERE "seq" >= ?1"#, [first])?;
+                return Ok(Outcome::Refused(SequenceError::Event(Arc::new(error))));
+            }
+        }
+    }
+    let Some(last) = frames.last().map(|(seq, _)| *seq) else {
+        return Ok(Outcome::Done);
+    };
+    if let Some(head) = &batch.head {
+        let mut statement = transaction.prepare_cached(
+            r#"INSERT INTO "headwater_head" ("did", "rev", "seq") VALUES (?1, ?2, ?3)
+               ON CONFLICT ("did") DO UPDATE SET "rev" = excluded."rev", "seq" = excluded."seq""#,
+        )?;
+        let seq = i64::try_from(last.get()).unwrap_or(i64::MAX);
+        statement.execute(params![batch.did.as_str(), head.rev.as_str(), seq])?;
+        written.heads.push((batch.did.clone(), head.clone()));
+    }
+    if batch.repair {
+        written.closed.push(batch.did.clone());
+    }
+    written.frames.append(&mut frames);
+    Ok(Outcome::Sequenced(last))
+}
