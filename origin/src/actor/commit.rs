@@ -1,0 +1,401 @@
+//! The way of a write: the one place where a repository changes.
+//!
+//! [`Actors::apply_writes`] takes writes that are validated, encoded and hashed already, and
+//!
+//! 1. waits for the account's lock, and sees to it that nothing that was committed before is unsequenced;
+//! 2. in one transaction: checks what the writes expect, lets `shared::repo` edit the tree and sign, and stores blocks,
+//!    records, backlinks, blob references, root and the pending event;
+//! 3. gives the event its place in the sequencer's queue, and only then lets go of the lock;
+//! 4. answers when the event is sequenced.
+//!
+//! If the process dies after 2 the event is found and sequenced at the next start; before, nothing has happened. A
+//! caller that goes away does not stop it half-way.
+
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use shared::cid::Cid;
+use shared::data::BlobRef;
+use shared::firehose::{Body, FirehoseError};
+use shared::repo::{Action, ApplyError, CommitDiff, Head, Repo, RepoOp, Swap, Write};
+use shared::syntax::{AtUri, Did, Path, Tid};
+
+use super::store::{self, Blocks, Store, Writing};
+use super::{ActorError, Actors};
+use crate::db::DbError;
+use crate::sequencer::{Batch, NewHead, SequenceError};
+use crate::time::{now_datetime, now_micros};
+
+/// A link that a record makes, for finding records that say the same of the same subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backlink {
+    /// The field that links: `subject` or `subject.uri`.
+    pub path: &'static str,
+    /// What it links to: a DID or a record's URI.
+    pub link_to: String,
+}
+
+/// A write with what its record refers to.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The write.
+    pub write: Write,
+    /// The blobs in its record.
+    pub blobs: Vec<BlobRef>,
+    /// The links in its record.
+    pub backlinks: Vec<Backlink>,
+    /// Whether other records of the collection that make the same link are deleted with it.
+    pub replaces_links: bool,
+}
+
+/// A commit that is durable and sequenced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Where the repository stands.
+    pub head: Head,
+    /// What changed, in order; deletions of replaced links come first.
+    pub ops: Vec<RepoOp>,
+    /// Blobs that nothing refers to any more: their files may go.
+    pub released: Vec<Cid>,
+}
+
+/// Why writes were refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// What the tree, the paths or the sizes have against them.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The repository is not at the commit that the writer expects.
+    #[error("commit was at {0}")]
+    SwapCommit(Cid),
+    /// The account may not be written to (any more).
+    #[error("the account does not take writes")]
+    NotAdmitted,
+    /// A blob that is not here, or taken down.
+    #[error("could not find blob: {0}")]
+    BlobNotFound(Cid),
+    /// A blob whose reference says another media type than it has.
+    #[error("referenced media type of {cid} is {said}, the blob's is {is}")]
+    BlobMimeType {
+        /// Which.
+        cid: Cid,
+        /// What the record says.
+        said: String,
+        /// What it is.
+        is: String,
+    },
+    /// A blob whose reference says another size than it has.
+    #[error("referenced size of {cid} is {said}, the blob's is {is}")]
+    BlobSize {
+        /// Which.
+        cid: Cid,
+        /// What the record says, in bytes.
+        said: u64,
+        /// What it is.
+        is: u64,
+    },
+    /// Every write leaves its record as it is.
+    #[error("nothing to do")]
+    NothingToDo,
+    /// No revision is left above the repository's.
+    #[error("no revision is left above {0}")]
+    RevExhausted(Tid),
+    /// The store lacks a block that it must have.
+    #[error("block {0} of the repository is missing or damaged")]
+    Damaged(Cid),
+    /// The event could not be made.
+    #[error("the event cannot be made")]
+    Event(#[from] FirehoseError),
+    /// The event could not be sequenced. The commit stands, and its event follows as soon as it can.
+    #[error("the event could not be sequenced")]
+    Sequence(#[from] SequenceError),
+    /// The store failed.
+    #[error(transparent)]
+    Actor(#[from] ActorError),
+}
+
+impl From<DbError> for WriteError {
+    fn from(error: DbError) -> Self {
+        Self::Actor(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for WriteError {
+    fn from(error: rusqlite::Error) -> Self {
+        DbError::from(error).into()
+    }
+}
+
+impl Actors {
+    /// Makes one commit of `writes`. `None` when every one of them leaves its record as it is; without any the commit is
+    /// empty. `admit` is asked under the lock whether the account takes writes.
+    ///
+    /// # Errors
+    /// A [`WriteError`]. Nothing is changed then, except with [`WriteError::Sequence`].
+    pub async fn apply_writes(
+        &self,
+        did: &Did,
+        writes: Vec<Prepared>,
+        swap_commit: Option<Cid>,
+        admit: impl FnOnce() -> Result<bool, DbError> + Send + 'static,
+    ) -> Result<Option<Committed>, WriteError> {
+        let store = self.store(did).await?;
+        let clock_id = self.inner.clock_id;
+        // A task of its own: a client that goes away must not stop it between its steps.
+        let task = tokio::spawn(async move {
+            // 1. The lock, and nothing unsequenced before us.
+            let mut writing = store.lock().await;
+            store.make_ready(&mut writing).await?;
+
+            // 2. and 3. The transaction, and a place in the queue before anybody else can write.
+            let handed = crate::db::blocking(move || {
+                if !admit()? {
+                    return Err(WriteError::NotAdmitted);
+                }
+                let committed = commit(&store, &mut writing, writes, swap_commit.as_ref(), clock_id)?;
+                Ok(committed.map(|(committed, event)| {
+                    let (did, rev) = (store.did().clone(), committed.head.rev);
+                    let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
+                    let ticket = store.hand_over(Batch { did, events: vec![event], head, repair: false }, rev);
+                    (committed, ticket)
+                }))
+                // The lock goes with `writing`, here.
+            })
+            .await?;
+
+            // 4. The answer.
+            let Some((committed, ticket)) = handed else { return Ok(None) };
+            ticket.await.map_err(|_| SequenceError::Stopped)??;
+            Ok(Some(committed))
+        });
+        task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))
+    }
+}
+
+/// The transaction. Blocks.
+fn commit(
+    store: &Store,
+    writing: &mut Writing,
+    writes: Vec<Prepared>,
+    swap_commit: Option<&Cid>,
+    clock_id: u16,
+) -> Result<Option<(Committed, Body)>, WriteError> {
+    let did = store.did();
+    let sequenced = store.sequenced();
+    let key = store.key()?;
+    let known = writing.head.take();
+    let (head, done) = store.db()?.write_blocking(|transaction| {
+        let head = match known {
+            Some(head) => head,
+            None => store::read_head(transaction)?.ok_or_else(|| ActorError::NotFound(did.clone()))?,
+        };
+        if swap_commit.is_some_and(|expected| *expected != head.commit) {
+            return Err(WriteError::SwapCommit(head.commit));
+        }
+        let rev = Tid::next_after(Some(&head.rev), now_micros(), clock_id).ok_or(WriteError::RevExhausted(head.rev))?;
+        let (writes, references) = resolve(transaction, did, writes)?;
+        let repo = Repo { did, head: Some(&head), blocks: &Blocks(transaction) };
+        let Some(diff) = repo.apply(writes, key, rev)? else {
+            return Ok((head, None));
+        };
+        store::write_blocks(transaction, &diff)?;
+        let released = index(transaction, did, &diff, &references)?;
+        delete_blocks(transaction, &diff)?;
+        store::write_root(transaction, did, &diff.head)?;
+        let event = store::commit_event(did, &diff)?;
+        replace_pending(transaction, sequenced, rev, &event)?;
+        Ok((diff.head.clone(), Some((Committed { head: diff.head, ops: diff.ops, released }, event))))
+    })?;
+    // Kept only now that it is committed: after a failure it is read again.
+    writing.head = Some(head);
+    Ok(done)
+}
+
+/// What a record that is written refers to.
+struct References {
+    path: Path,
+    blobs: Vec<BlobRef>,
+    backlinks: Vec<Backlink>,
+}
+
+/// Adds the deletions that writes imply, and parts the writes from what their records refer to.
+fn resolve(
+    transaction: &Transaction<'_>,
+    did: &Did,
+    prepared: Vec<Prepared>,
+) -> Result<(Vec<Write>, Vec<References>), WriteError> {
+    let mut deletions = Vec::new();
+    let mut writes = Vec::with_capacity(prepared.len());
+    let mut references = Vec::with_capacity(prepared.len());
+    for Prepared { write, blobs, backlinks, replaces_links } in prepared {
+        let path = write.path().clone();
+        if replaces_links {
+            for backlink in &backlinks {
+                deletions.extend(linking_alike(transaction, did, &path, backlink)?);
+            }
+        }
+        writes.push(write);
+        references.push(References { path, blobs, backlinks });
+    }
+    deletions.sort();
+    deletions.dedup();
+    let deletions = deletions.into_iter().map(|path| Write::Delete { path, swap: Swap::Any });
+    Ok((deletions.chain(writes).collect(), references))
+}
+
+/// The other records of a path's collection that make the same link.
+fn linking_alike(
+    transaction: &Transaction<'_>,
+    did: &Did,
+    path: &Path,
+    backlink: &Backlink,
+) -> Result<Vec<Path>, WriteError> {
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT "record"."uri" FROM "record" JOIN "backlink" ON "backlink"."uri" = "record"."uri"
+           WHERE "backlink"."path" = ?1 AND "backlink"."linkTo" = ?2 AND "record"."collection" = ?3"#,
+    )?;
+    let collection = path.collection();
+    let rows = statement
+        .query_map(params![backlink.path, backlink.link_to, collection.as_str()], |row| row.get::<_, String>(0))?;
+    let mut paths = Vec::new();
+    for uri in rows {
+        let uri = uri?;
+        let other = uri.strip_prefix("at://").and_then(|rest| rest.strip_prefix(did.as_str())?.strip_prefix('/'));
+        paths.extend(other.and_then(|other| Path::parse(other).ok()).filter(|other| other != path));
+    }
+    Ok(paths)
+}
+
+/// Brings records, backlinks and blob references in step with the tree; returns the blobs that nothing refers to now.
+fn index(
+    transaction: &Transaction<'_>,
+    did: &Did,
+    diff: &CommitDiff,
+    references: &[References],
+) -> Result<Vec<Cid>, WriteError> {
+    let now = now_datetime();
+    let mut dropped = Vec::new();
+    for op in &diff.ops {
+        let (collection, rkey) = (op.path.collection(), op.path.rkey());
+        let uri = AtUri::record(did, &collection, &rkey);
+        let uri = uri.as_str();
+        if op.action != Action::Create {
+            dropped.extend(unlink(transaction, uri)?);
+        }
+        let Some(cid) = &op.cid else {
+            transaction.prepare_cached(r#"DELETE FROM "record" WHERE "uri" = ?1"#)?.execute([uri])?;
+            continue;
+        };
+        let mut statement = transaction.prepare_cached(
+            r#"INSERT INTO "record" ("uri", "cid", "collection", "rkey", "repoRev", "indexedAt")
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT ("uri") DO UPDATE
+               SET "cid" = excluded."cid", "repoRev" = excluded."repoRev", "indexedAt" = excluded."indexedAt""#,
+        )?;
+        let rev = diff.head.rev;
+        statement.execute(params![
+            uri,
+            cid.to_string(),
+            collection.as_str(),
+            rkey.as_str(),
+            rev.as_str(),
+            now.as_str()
+        ])?;
+        if let Some(references) = references.iter().find(|references| references.path == op.path) {
+            link(transaction, uri, references)?;
+        }
+    }
+    release(transaction, dropped)
+}
+
+/// Deletes the rows of those of `blobs` that no record refers to any more, and returns them.
+fn release(transaction: &Transaction<'_>, blobs: Vec<String>) -> Result<Vec<Cid>, WriteError> {
+    let mut statement = transaction.prepare_cached(
+        r#"DELETE FROM "blob" WHERE "cid" = ?1 AND NOT EXISTS (SELECT 1 FROM "record_blob" WHERE "blobCid" = ?1)"#,
+    )?;
+    let mut released = Vec::new();
+    for cid in blobs {
+        if statement.execute([&cid])? > 0 {
+            released.extend(Cid::parse(&cid).ok());
+        }
+    }
+    Ok(released)
+}
+
+/// Takes a record's backlinks and blob references out; returns the blobs it referred to.
+fn unlink(transaction: &Transaction<'_>, uri: &str) -> Result<Vec<String>, WriteError> {
+    transaction.prepare_cached(r#"DELETE FROM "backlink" WHERE "uri" = ?1"#)?.execute([uri])?;
+    let mut statement =
+        transaction.prepare_cached(r#"DELETE FROM "record_blob" WHERE "recordUri" = ?1 RETURNING "blobCid""#)?;
+    Ok(statement.query_map([uri], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Puts a record's backlinks and blob references in.
+fn link(transaction: &Transaction<'_>, uri: &str, references: &References) -> Result<(), WriteError> {
+    for backlink in &references.backlinks {
+        transaction
+            .prepare_cached(r#"INSERT OR REPLACE INTO "backlink" ("uri", "path", "linkTo") VALUES (?1, ?2, ?3)"#)?
+            .execute(params![uri, backlink.path, backlink.link_to])?;
+    }
+    for blob in &references.blobs {
+        publish(transaction, blob)?;
+        transaction
+            .prepare_cached(r#"INSERT OR IGNORE INTO "record_blob" ("blobCid", "recordUri") VALUES (?1, ?2)"#)?
+            .execute(params![blob.cid.to_string(), uri])?;
+    }
+    Ok(())
+}
+
+/// Makes a blob permanent with its first reference. What the record says of it is held against the upload until then,
+/// as the reference does.
+fn publish(transaction: &Transaction<'_>, blob: &BlobRef) -> Result<(), WriteError> {
+    let cid = blob.cid.to_string();
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT "mimeType", "size", "tempKey" IS NOT NULL FROM "blob" WHERE "cid" = ?1 AND "takedownRef" IS NULL"#,
+    )?;
+    let row = statement
+        .query_row([&cid], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, bool>(2)?)))
+        .optional()?;
+    let Some((mime_type, size, temporary)) = row else {
+        return Err(WriteError::BlobNotFound(blob.cid.clone()));
+    };
+    if !temporary {
+        return Ok(());
+    }
+    if mime_type != blob.mime_type {
+        let (said, is) = (blob.mime_type.clone(), mime_type);
+        return Err(WriteError::BlobMimeType { cid: blob.cid.clone(), said, is });
+    }
+    let size = u64::try_from(size).unwrap_or_default();
+    if size != blob.size {
+        return Err(WriteError::BlobSize { cid: blob.cid.clone(), said: blob.size, is: size });
+    }
+    transaction.prepare_cached(r#"UPDATE "blob" SET "tempKey" = NULL WHERE "cid" = ?1"#)?.execute([&cid])?;
+    Ok(())
+}
+
+/// Deletes the blocks that nothing references any more. Records may share one, and a node may be one besides.
+fn delete_blocks(transaction: &Transaction<'_>, diff: &CommitDiff) -> Result<(), WriteError> {
+    let mut statement = transaction.prepare_cached(
+        r#"DELETE FROM "repo_block" WHERE "cid" = ?1 AND NOT EXISTS (SELECT 1 FROM "record" WHERE "cid" = ?1)"#,
+    )?;
+    for cid in diff.removed.iter().chain(&diff.dropped_records) {
+        statement.execute([cid.to_string()])?;
+    }
+    Ok(())
+}
+
+/// Adds the event that waits to be sequenced, in place of those that are.
+fn replace_pending(
+    transaction: &Transaction<'_>,
+    sequenced: Option<Tid>,
+    rev: Tid,
+    event: &Body,
+) -> Result<(), WriteError> {
+    if let Some(sequenced) = sequenced {
+        transaction
+            .prepare_cached(r#"DELETE FROM "headwater_pending" WHERE "rev" <= ?1"#)?
+            .execute([sequenced.as_str()])?;
+    }
+    transaction
+        .prepare_cached(r#"INSERT INTO "headwater_pending" ("rev", "kind", "event") VALUES (?1, ?2, ?3)"#)?
+        .execute(params![rev.as_str(), event.kind().stored_name(), &event.as_bytes()[..]])?;
+    Ok(())
+}

@@ -1,0 +1,373 @@
+//! One account's store: its database, its key, its lock, and how far its commits have come in the sequence.
+//!
+//! # How a commit reaches the firehose, whatever happens
+//!
+//! A commit's event is written into `headwater_pending` by the very transaction that makes the commit, and taken out by
+//! a later one once it is sequenced. [`Progress`] says how far this process has come: what it has handed over, and
+//! whether some of it was refused. A store that is opened knows neither, and finds out by comparing its pending rows
+//! with the sequencer's head for the account ([`Store::make_ready`]).
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use shared::cid::Cid;
+use shared::crypto::{Curve, SigningKey};
+use shared::firehose::{Body, Commit, Event, FirehoseError, Kind, Sync};
+use shared::repo::commit::Commit as Signed;
+use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo, car};
+use shared::syntax::{Did, Tid};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{ActorError, WriteError};
+use crate::db::{Db, DbError, Options, Schema, Step};
+use crate::sequencer::{Batch, NewHead, OnDone, SequenceError, Sequencer, Ticket};
+use crate::time::now_datetime;
+
+const SCHEMA: Schema = Schema {
+    steps: &[Step { name: "001", sql: include_str!("../../migrations/actor/001.sql") }],
+    own: include_str!("../../migrations/actor/own.sql"),
+};
+
+/// One account's store.
+#[derive(Debug)]
+pub struct Store {
+    did: Did,
+    directory: PathBuf,
+    sequencer: Sequencer,
+    opened: OnceLock<Opened>,
+    opening: Mutex<()>,
+    writing: Arc<tokio::sync::Mutex<Writing>>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    db: Db,
+    key: SigningKey,
+}
+
+/// What only the holder of the lock knows and changes.
+#[derive(Debug, Default)]
+pub(super) struct Writing {
+    /// Where the repository stands, once it was read. Nobody else writes, so it stays true.
+    pub(super) head: Option<Head>,
+    /// Whether what an earlier process left is sequenced, and the account is on the dirty list.
+    ready: bool,
+}
+
+/// How far the commits of this store have come in this process.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The last commit that was handed to the sequencer.
+    handed: Option<Tid>,
+    /// The last commit that is sequenced.
+    sequenced: Option<Tid>,
+    /// Whether one that was handed over was refused.
+    failed: bool,
+}
+
+/// A new store's first commit.
+#[derive(Debug)]
+pub struct Created {
+    /// Where the repository stands.
+    pub head: Head,
+    /// The event of its first commit, to be sequenced with the account's creation.
+    pub commit: Body,
+    /// The event that says where it stands.
+    pub sync: Body,
+}
+
+impl Store {
+    pub(super) fn new(did: Did, directory: PathBuf, sequencer: Sequencer) -> Self {
+        Self {
+            did,
+            directory,
+            sequencer,
+            opened: OnceLock::new(),
+            opening: Mutex::default(),
+            writing: Arc::default(),
+            progress: Arc::default(),
+        }
+    }
+
+    /// Whose store it is.
+    #[must_use]
+    pub fn did(&self) -> &Did {
+        &self.did
+    }
+
+    /// The account's signing key.
+    ///
+    /// # Errors
+    /// `NotFound` for a store that was not opened.
+    pub fn key(&self) -> Result<&SigningKey, ActorError> {
+        Ok(&self.opened()?.key)
+    }
+
+    /// The database.
+    ///
+    /// # Errors
+    /// `NotFound` for a store that was not opened.
+    pub fn db(&self) -> Result<&Db, ActorError> {
+        Ok(&self.opened()?.db)
+    }
+
+    fn opened(&self) -> Result<&Opened, ActorError> {
+        self.opened.get().ok_or_else(|| ActorError::NotFound(self.did.clone()))
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.opened.get().is_some()
+    }
+
+    /// Opens what is on the disk. Blocks.
+    pub(super) fn open(&self, options: Options) -> Result<(), ActorError> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_open() {
+            return Ok(());
+        }
+        let path = self.directory.join("key");
+        let bytes = fs::read(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => ActorError::NotFound(self.did.clone()),
+            _ => ActorError::Io { path, source },
+        })?;
+        let key = SigningKey::from_bytes(Curve::K256, &bytes)
+            .map_err(|source| ActorError::Key { did: self.did.clone(), source })?;
+        let db = Db::open(&self.database(), options, &SCHEMA)?;
+        self.opened.get_or_init(|| Opened { db, key });
+        Ok(())
+    }
+
+    /// Makes the store on the disk. Blocks.
+    pub(super) fn create(&self, key: &SigningKey, rev: Tid, options: Options) -> Result<Created, ActorError> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_open() {
+            return Err(ActorError::Exists(self.did.clone()));
+        }
+        let made = self.create_files(key, rev, options);
+        if made.is_err() {
+            // What cannot be deleted is replaced by the next creation.
+            let _left_behind = fs::remove_dir_all(&self.directory);
+        }
+        made
+    }
+
+    fn create_files(&self, key: &SigningKey, rev: Tid, options: Options) -> Result<Created, ActorError> {
+        fn io(path: &Path) -> impl FnOnce(io::Error) -> ActorError {
+            let path = path.to_owned();
+            move |source| ActorError::Io { path, source }
+        }
+        if self.directory.exists() {
+            fs::remove_dir_all(&self.directory).map_err(io(&self.directory))?;
+        }
+        fs::create_dir_all(&self.directory).map_err(io(&self.directory))?;
+        let path = self.directory.join("key");
+        let mut options_of_key = File::options();
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options_of_key, 0o600);
+        let mut file = options_of_key.write(true).create_new(true).open(&path).map_err(io(&path))?;
+        file.write_all(&key.to_bytes()).and_then(|()| file.sync_all()).map_err(io(&path))?;
+
+        let db = Db::open(&self.database(), options, &SCHEMA)?;
+        let created = db.write_blocking(|transaction| first_commit(transaction, &self.did, key, rev));
+        let created = created.map_err(|error| match error {
+            WriteError::Actor(error) => error,
+            // The first commit of an empty tree breaks no rule and needs no block.
+            _ => ActorError::Db(DbError::Abandoned),
+        })?;
+        // The names of the files are durable only with the directories that hold them.
+        for directory in self.directory.ancestors().take(3) {
+            File::open(directory).and_then(|directory| directory.sync_all()).map_err(io(directory))?;
+        }
+        self.opened.get_or_init(|| Opened { db, key: key.clone() });
+        Ok(created)
+    }
+
+    fn database(&self) -> PathBuf {
+        self.directory.join("store.sqlite")
+    }
+
+    /// Waits for the store's lock: nobody else writes while the guard lives.
+    pub(super) async fn lock(&self) -> OwnedMutexGuard<Writing> {
+        Arc::clone(&self.writing).lock_owned().await
+    }
+
+    /// Sees to it that everything committed so far is sequenced or stands in the queue, and that the account is on the
+    /// dirty list. Costs something before the first commit of this process, and after a failure.
+    pub(super) async fn make_ready(&self, writing: &mut Writing) -> Result<(), WriteError> {
+        let failed = self.progress().failed;
+        if writing.ready && !failed {
+            return Ok(());
+        }
+        self.sequencer.mark_dirty(self.did.clone()).await?;
+        if let Some(ticket) = self.recover(failed)? {
+            ticket.await.map_err(|_| SequenceError::Stopped)??;
+        }
+        self.progress().failed = false;
+        writing.ready = true;
+        Ok(())
+    }
+
+    /// Hands over the events that were committed and are not sequenced. `None` when there are none.
+    ///
+    /// Their chain must end at the store's present root. If it does not, another server has written since, which told
+    /// what there is to tell: instead of them a `#sync` says where the repository stands.
+    fn recover(&self, repair: bool) -> Result<Option<Ticket>, WriteError> {
+        let sequenced = self.sequencer.head_blocking(&self.did)?;
+        let (pending, root) = self.db()?.read_blocking(|connection| -> Result<_, DbError> {
+            Ok((pending_after(connection, sequenced)?, read_root(connection)?))
+        })?;
+        let (Some((last, _)), Some((commit, rev))) = (pending.last(), root) else {
+            return Ok(None);
+        };
+        let events = if *last == rev {
+            pending.into_iter().map(|(_, body)| body).collect()
+        } else {
+            let bytes = self.db()?.read_blocking(|connection| read_block(connection, &commit))?;
+            let bytes = bytes.ok_or_else(|| WriteError::Damaged(commit.clone()))?;
+            vec![sync_event(&self.did, rev, &Block { cid: commit.clone(), bytes })?]
+        };
+        let head = Some(NewHead { commit, rev });
+        Ok(Some(self.hand_over(Batch { did: self.did.clone(), events, head, repair }, rev)))
+    }
+
+    /// Gives the events of a commit their place in the sequencer's queue.
+    pub(super) fn hand_over(&self, batch: Batch, rev: Tid) -> Ticket {
+        self.progress().handed = Some(rev);
+        let progress = Arc::clone(&self.progress);
+        let on_done: OnDone = Box::new(move |result| {
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok(_) => progress.sequenced = progress.sequenced.max(Some(rev)),
+                Err(_) => progress.failed = true,
+            }
+        });
+        self.sequencer.append(batch, Some(on_done))
+    }
+
+    /// The last commit that is known to be sequenced.
+    pub(super) fn sequenced(&self) -> Option<Tid> {
+        self.progress().sequenced
+    }
+
+    /// Takes the account off the dirty list if everything it committed is sequenced and nobody is writing.
+    pub(super) fn retire(&self) {
+        let Ok(mut writing) = self.writing.try_lock() else { return };
+        let progress = self.progress();
+        if writing.ready && !progress.failed && progress.handed == progress.sequenced {
+            writing.ready = false;
+            self.sequencer.mark_clean(self.did.clone());
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn first_commit(transaction: &Transaction<'_>, did: &Did, key: &SigningKey, rev: Tid) -> Result<Created, WriteError> {
+    let repo = Repo { did, head: None, blocks: &Blocks(transaction) };
+    let diff = repo.apply(Vec::new(), key, rev)?.ok_or(WriteError::NothingToDo)?;
+    write_blocks(transaction, &diff)?;
+    write_root(transaction, did, &diff.head)?;
+    Ok(Created {
+        commit: commit_event(did, &diff)?,
+        sync: sync_event(did, diff.head.rev, &diff.commit)?,
+        head: diff.head,
+    })
+}
+
+/// The blocks of a store, read on a connection.
+pub(super) struct Blocks<'c>(pub(super) &'c Connection);
+
+impl Blockstore for Blocks<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlockstoreError> {
+        Ok(read_block(self.0, cid)?)
+    }
+}
+
+fn read_block(connection: &Connection, cid: &Cid) -> Result<Option<Bytes>, DbError> {
+    let mut statement = connection.prepare_cached(r#"SELECT "content" FROM "repo_block" WHERE "cid" = ?1"#)?;
+    let content = statement.query_row([cid.to_string()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    Ok(content.map(Bytes::from))
+}
+
+/// The latest commit and its revision.
+pub(super) fn read_root(connection: &Connection) -> Result<Option<(Cid, Tid)>, DbError> {
+    let mut statement = connection.prepare_cached(r#"SELECT "cid", "rev" FROM "repo_root" LIMIT 1"#)?;
+    let row = statement.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).optional()?;
+    Ok(row.and_then(|(cid, rev)| Some((Cid::parse(&cid).ok()?, Tid::parse(&rev).ok()?))))
+}
+
+/// Where the repository stands: root and, out of its block, the tree.
+pub(super) fn read_head(connection: &Connection) -> Result<Option<Head>, WriteError> {
+    let Some((commit, rev)) = read_root(connection)? else { return Ok(None) };
+    let block = read_block(connection, &commit)?.ok_or_else(|| WriteError::Damaged(commit.clone()))?;
+    let signed = Signed::from_block(&block).map_err(|_| WriteError::Damaged(commit.clone()))?;
+    Ok(Some(Head { commit, rev, data: signed.data }))
+}
+
+pub(super) fn write_root(transaction: &Transaction<'_>, did: &Did, head: &Head) -> Result<(), DbError> {
+    let mut statement = transaction.prepare_cached(
+        r#"INSERT INTO "repo_root" ("did", "cid", "rev", "indexedAt") VALUES (?1, ?2, ?3, ?4)
+           ON CONFLICT ("did") DO UPDATE
+           SET "cid" = excluded."cid", "rev" = excluded."rev", "indexedAt" = excluded."indexedAt""#,
+    )?;
+    statement.execute(params![did.as_str(), head.commit.to_string(), head.rev.as_str(), now_datetime().as_str()])?;
+    Ok(())
+}
+
+/// Stores what a commit adds. A block that is there already keeps the revision that it came with.
+pub(super) fn write_blocks(transaction: &Transaction<'_>, diff: &CommitDiff) -> Result<(), DbError> {
+    let mut statement = transaction.prepare_cached(
+        r#"INSERT INTO "repo_block" ("cid", "repoRev", "size", "content") VALUES (?1, ?2, ?3, ?4)
+           ON CONFLICT DO NOTHING"#,
+    )?;
+    for block in diff.new_blocks() {
+        let size = i64::try_from(block.bytes.len()).unwrap_or(i64::MAX);
+        statement.execute(params![block.cid.to_string(), diff.head.rev.as_str(), size, &block.bytes[..]])?;
+    }
+    Ok(())
+}
+
+/// The events above `after` that wait to be sequenced, oldest first.
+fn pending_after(connection: &Connection, after: Option<Tid>) -> Result<Vec<(Tid, Body)>, DbError> {
+    let mut statement = connection
+        .prepare_cached(r#"SELECT "rev", "kind", "event" FROM "headwater_pending" WHERE "rev" > ?1 ORDER BY "rev""#)?;
+    let after = after.as_ref().map_or("", Tid::as_str);
+    let rows = statement.query_map([after], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+    })?;
+    let mut pending = Vec::new();
+    for row in rows {
+        let (rev, kind, event) = row?;
+        if let (Ok(rev), Some(kind)) = (Tid::parse(&rev), Kind::of_stored_name(&kind)) {
+            pending.push((rev, Body::from_stored(kind, event.into())));
+        }
+    }
+    Ok(pending)
+}
+
+/// The `#commit` of a commit.
+pub(super) fn commit_event(did: &Did, diff: &CommitDiff) -> Result<Body, FirehoseError> {
+    Event::Commit(Commit {
+        repo: did.clone(),
+        rev: diff.head.rev,
+        since: diff.since,
+        commit: diff.head.commit.clone(),
+        prev_data: diff.prev_data.clone(),
+        ops: diff.ops.clone(),
+        blocks: car::to_vec(&diff.head.commit, diff.event_blocks()).into(),
+    })
+    .encode()
+}
+
+/// The `#sync` that says that a repository stands at `commit`.
+pub(super) fn sync_event(did: &Did, rev: Tid, commit: &Block) -> Result<Body, FirehoseError> {
+    let blocks = car::to_vec(&commit.cid, [commit]).into();
+    Event::Sync(Sync { did: did.clone(), rev, blocks }).encode()
+}
