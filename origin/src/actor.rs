@@ -10,6 +10,8 @@
 //! beside it `key`, the 32 raw bytes of the signing key.
 
 mod commit;
+pub mod prepare;
+pub mod read;
 mod store;
 
 use std::collections::HashMap;

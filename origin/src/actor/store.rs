@@ -290,7 +290,7 @@ impl Blockstore for Blocks<'_> {
     }
 }
 
-fn read_block(connection: &Connection, cid: &Cid) -> Result<Option<Bytes>, DbError> {
+pub(super) fn read_block(connection: &Connection, cid: &Cid) -> Result<Option<Bytes>, DbError> {
     let mut statement = connection.prepare_cached(r#"SELECT "content" FROM "repo_block" WHERE "cid" = ?1"#)?;
     let content = statement.query_row([cid.to_string()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
     Ok(content.map(Bytes::from))

@@ -327,3 +327,44 @@ async fn an_actor_can_be_made_again_after_it_was_destroyed_or_half_made() {
     assert_eq!(std::fs::read(half_made.join("key")).unwrap(), key().to_bytes());
     apply(&actors, 1, vec![create("a", "1")]).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn records_are_listed_by_key_in_both_directions_and_by_page() {
+    use super::read::{Listing, collections, list_records, proof, record};
+    use shared::syntax::{AtUri, Nsid, RecordKey};
+
+    let directory = tempfile::tempdir().unwrap();
+    let actors = open(directory.path(), 10);
+    account(&actors, 1).await;
+    let other = prepared(Write::Create {
+        path: Path::parse("com.example.recordx/z").unwrap(),
+        record: super::tests::record("o"),
+    });
+    let writes = ["a", "B", "b", "~", "_", "0"].map(|rkey| create(rkey, rkey)).into_iter().chain([other]).collect();
+    apply(&actors, 1, writes).await.unwrap();
+    let store = actors.store(&did(1)).await.unwrap();
+    let db = store.db().unwrap();
+    let collection = Nsid::parse("com.example.record").unwrap();
+    let list = |limit, cursor: Option<&str>, reverse| {
+        let listing = Listing { collection: collection.clone(), limit, cursor: cursor.map(str::to_owned), reverse };
+        let records = db.read_blocking(|c| list_records(c, &did(1), &listing)).unwrap();
+        records.iter().map(|record| record.uri.rkey().unwrap().as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(list(10, None, true), ["0", "B", "_", "a", "b", "~"]);
+    assert_eq!(list(10, None, false), ["~", "b", "a", "_", "B", "0"]);
+    assert_eq!(list(2, Some("a"), true), ["b", "~"]);
+    assert_eq!(list(2, Some("a"), false), ["_", "B"]);
+    assert_eq!(list(2, Some("Z"), true), ["_", "a"], "the cursor's record need not be there");
+    assert_eq!(db.read_blocking(collections).unwrap(), ["com.example.record", "com.example.recordx"]);
+
+    let uri = AtUri::record(&did(1), &collection, &RecordKey::parse("a").unwrap());
+    let found = db.read_blocking(|c| record(c, &uri, None)).unwrap().unwrap();
+    assert_eq!(found.value.get("text"), Some(&Value::from("a")));
+    let elsewhere = Cid::of_cbor(b"x");
+    assert_eq!(db.read_blocking(|c| record(c, &uri, Some(&elsewhere))).unwrap(), None);
+
+    for (rkey, there) in [("a", true), ("c", false)] {
+        let blocks = db.read_blocking(|c| proof(c, &collection, &RecordKey::parse(rkey).unwrap())).unwrap().unwrap();
+        assert_eq!(blocks.iter().any(|block| block.cid == super::tests::record("a").cid), there);
+    }
+}

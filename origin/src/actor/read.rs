@@ -1,0 +1,205 @@
+//! Reading an account's store: records, blocks, blobs, proofs and exports.
+//!
+//! Every function takes a connection and sees what is committed; those that put several things together do it in one
+//! read transaction. Whether the account may be read at all is the caller's question. Taken-down records are not in what
+//! is listed or got here, but they stay in the tree and so in exports and proofs, as in the reference.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use shared::cbor;
+use shared::cid::Cid;
+use shared::data::Value;
+use shared::repo::mst::{MstError, Tree};
+use shared::repo::{Block, Head};
+use shared::syntax::{AtUri, Did, Nsid, RecordKey, Tid};
+
+use super::store::{Blocks, read_block, read_head, read_root};
+use super::{ActorError, WriteError};
+use crate::db::DbError;
+
+/// Why something cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error(transparent)]
+    Actor(#[from] ActorError),
+    /// A block of the repository is missing or damaged.
+    #[error("block {0} of the repository is missing or damaged")]
+    Damaged(Cid),
+    /// The tree cannot be read.
+    #[error("tree is unreadable")]
+    Tree(#[from] MstError),
+}
+
+impl From<DbError> for ReadError {
+    fn from(error: DbError) -> Self {
+        Self::Actor(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        DbError::from(error).into()
+    }
+}
+
+/// A record as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its address.
+    pub uri: AtUri,
+    /// Its CID.
+    pub cid: Cid,
+    /// Its content.
+    pub value: Value,
+}
+
+/// Which records are listed, and in which order.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The collection.
+    pub collection: Nsid,
+    /// At most how many.
+    pub limit: u32,
+    /// Only those beyond this key.
+    pub cursor: Option<String>,
+    /// Oldest key first; else newest first.
+    pub reverse: bool,
+}
+
+/// The record at an address, unless it is taken down, or is another than the one asked for.
+///
+/// # Errors
+/// When the store fails, or the record's block is missing or damaged.
+pub fn record(connection: &Connection, uri: &AtUri, cid: Option<&Cid>) -> Result<Option<StoredRecord>, ReadError> {
+    let mut statement = connection.prepare_cached(
+        r#"SELECT "record"."cid", "repo_block"."content" FROM "record"
+           JOIN "repo_block" ON "repo_block"."cid" = "record"."cid"
+           WHERE "record"."uri" = ?1 AND "record"."takedownRef" IS NULL"#,
+    )?;
+    let row = statement
+        .query_row([uri.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .optional()?;
+    let Some((found, content)) = row else { return Ok(None) };
+    let record = decode(uri.clone(), &found, &content)?;
+    Ok(Some(record).filter(|record| cid.is_none_or(|cid| *cid == record.cid)))
+}
+
+/// The records of a collection of `did`, by key. Costs as much as it returns, however large the collection is.
+///
+/// # Errors
+/// As for [`record`].
+pub fn list_records(connection: &Connection, did: &Did, listing: &Listing) -> Result<Vec<StoredRecord>, ReadError> {
+    // The URI is the primary key, and sorts by record key within a collection; no key reaches the last byte here.
+    let first = format!("at://{did}/{}/", listing.collection);
+    let (mut above, mut below) = (first.clone(), format!("{first}\u{7f}"));
+    if let Some(cursor) = &listing.cursor {
+        let bound = if listing.reverse { &mut above } else { &mut below };
+        *bound = format!("{first}{cursor}");
+    }
+    // Two statements, so that each walks the index in its own direction.
+    let sql = if listing.reverse {
+        r#"SELECT "record"."uri", "record"."cid", "repo_block"."content" FROM "record"
+           JOIN "repo_block" ON "repo_block"."cid" = "record"."cid"
+           WHERE "uri" > ?1 AND "uri" < ?2 AND "takedownRef" IS NULL ORDER BY "uri" ASC LIMIT ?3"#
+    } else {
+        r#"SELECT "record"."uri", "record"."cid", "repo_block"."content" FROM "record"
+           JOIN "repo_block" ON "repo_block"."cid" = "record"."cid"
+           WHERE "uri" > ?1 AND "uri" < ?2 AND "takedownRef" IS NULL ORDER BY "uri" DESC LIMIT ?3"#
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![above, below, listing.limit], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+    })?;
+    let mut records = Vec::new();
+    for row in rows {
+        let (uri, cid, content) = row?;
+        // A key that is none any more cannot be addressed either.
+        if let Ok(uri) = AtUri::parse(&uri) {
+            records.push(decode(uri, &cid, &content)?);
+        }
+    }
+    Ok(records)
+}
+
+fn decode(uri: AtUri, cid: &str, content: &[u8]) -> Result<StoredRecord, ReadError> {
+    let cid = Cid::parse(cid).map_err(|_| ReadError::Damaged(Cid::of_cbor(content)))?;
+    let value = cbor::decode(content).map_err(|_| ReadError::Damaged(cid.clone()))?;
+    Ok(StoredRecord { uri, cid, value })
+}
+
+/// The collections that have records, in order.
+///
+/// # Errors
+/// When the store fails.
+pub fn collections(connection: &Connection) -> Result<Vec<String>, ReadError> {
+    // One look into the index for each collection, however many records it has.
+    let mut statement = connection.prepare_cached(
+        r#"WITH RECURSIVE "next" ("collection") AS (
+             SELECT min("collection") FROM "record"
+             UNION ALL
+             SELECT (SELECT min("collection") FROM "record" WHERE "collection" > "next"."collection")
+             FROM "next" WHERE "next"."collection" IS NOT NULL)
+           SELECT "collection" FROM "next" WHERE "collection" IS NOT NULL"#,
+    )?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// Where the repository stands: commit, revision and tree.
+///
+/// # Errors
+/// When the store fails or the commit is missing.
+pub fn head(connection: &Connection) -> Result<Option<Head>, ReadError> {
+    read_head(connection).map_err(|error| match error {
+        WriteError::Damaged(cid) => ReadError::Damaged(cid),
+        WriteError::Actor(error) => error.into(),
+        _ => DbError::Abandoned.into(),
+    })
+}
+
+/// The latest commit and its revision.
+///
+/// # Errors
+/// When the store fails.
+pub fn latest_commit(connection: &Connection) -> Result<Option<(Cid, Tid)>, ReadError> {
+    Ok(read_root(connection)?)
+}
+
+/// The blocks with these CIDs, in their order, or the CIDs that are not here.
+///
+/// # Errors
+/// When the store fails.
+pub fn blocks(connection: &Connection, cids: &[Cid]) -> Result<Result<Vec<Block>, Vec<Cid>>, ReadError> {
+    let mut found = Vec::with_capacity(cids.len());
+    let mut missing = Vec::new();
+    for cid in cids {
+        match read_block(connection, cid)? {
+            Some(bytes) => found.push(Block { cid: cid.clone(), bytes }),
+            None => missing.push(cid.clone()),
+        }
+    }
+    Ok(if missing.is_empty() { Ok(found) } else { Err(missing) })
+}
+
+/// The proof that a record is in the repository, or is not: commit, the nodes on the path, and the record if there is
+/// one.
+///
+/// # Errors
+/// When the store fails or a block is missing.
+pub fn proof(connection: &Connection, collection: &Nsid, rkey: &RecordKey) -> Result<Option<Vec<Block>>, ReadError> {
+    let transaction = connection.unchecked_transaction()?;
+    let Some(head) = head(&transaction)? else { return Ok(None) };
+    let required = |cid: &Cid| -> Result<Block, ReadError> {
+        let bytes: Option<Bytes> = read_block(&transaction, cid)?;
+        Ok(Block { cid: cid.clone(), bytes: bytes.ok_or_else(|| ReadError::Damaged(cid.clone()))? })
+    };
+    let mut blocks = vec![required(&head.commit)?];
+    let store = Blocks(&transaction);
+    let mut tree = Tree::open(&store, head.data);
+    let key = format!("{collection}/{rkey}");
+    blocks.extend(tree.proof(&key)?);
+    if let Some(record) = tree.get(&key)? {
+        blocks.push(required(&record)?);
+    }
+    Ok(Some(blocks))
+}
