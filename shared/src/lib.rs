@@ -29,6 +29,7 @@ pub mod data;
 pub mod firehose;
 pub mod identity;
 pub mod lexicon;
+pub mod link;
 pub mod repo;
 pub mod syntax;
 pub mod token;

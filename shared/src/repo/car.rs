@@ -15,6 +15,7 @@ pub(crate) mod pieces;
 mod reader;
 mod writer;
 
+pub(crate) use reader::open_section;
 pub use reader::{Car, CarReader, read};
 pub use writer::{header, section, section_head, section_len, to_vec};
 

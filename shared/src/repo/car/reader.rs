@@ -27,9 +27,12 @@ impl CarReader {
         Self { pieces: Pieces::default(), max_block, roots: None, failed: None }
     }
 
-    /// Takes the next bytes of the file. Chunks pushed before the blocks of earlier ones were taken just wait.
+    /// Takes the next bytes of the file. Chunks pushed before the blocks of earlier ones were taken wait; after an error
+    /// they are dropped.
     pub fn push(&mut self, chunk: Bytes) {
-        self.pieces.push(chunk);
+        if self.failed.is_none() {
+            self.pieces.push(chunk);
+        }
     }
 
     /// The next block, or `None` when it has not wholly arrived.
@@ -85,19 +88,7 @@ impl CarReader {
         }
         let limit = self.max_block.saturating_add(cid::MAX_LEN);
         let section = self.pieces.next(limit).map_err(|error| self.length_error(error))?;
-        section.map(|section| self.open(section)).transpose()
-    }
-
-    fn open(&self, mut section: Bytes) -> Result<Block, CarError> {
-        let (cid, cid_len) = Cid::read_prefix(&section)?;
-        section.advance(cid_len);
-        if section.len() > self.max_block {
-            return Err(CarError::BlockTooLong { len: section.len() as u64, limit: self.max_block });
-        }
-        if cid.matches(&section) == Some(false) {
-            return Err(CarError::Mismatch(cid));
-        }
-        Ok(Block { cid, bytes: section })
+        section.map(|section| open_section(section, self.max_block)).transpose()
     }
 
     fn length_error(&self, error: LengthError) -> CarError {
@@ -107,6 +98,19 @@ impl CarReader {
             LengthError::TooLong(len) => CarError::BlockTooLong { len, limit: self.max_block },
         }
     }
+}
+
+/// The block of a section: a CID and what it names.
+pub(crate) fn open_section(mut section: Bytes, max_block: usize) -> Result<Block, CarError> {
+    let (cid, cid_len) = Cid::read_prefix(&section)?;
+    section.advance(cid_len);
+    if section.len() > max_block {
+        return Err(CarError::BlockTooLong { len: section.len() as u64, limit: max_block });
+    }
+    if cid.matches(&section) == Some(false) {
+        return Err(CarError::Mismatch(cid));
+    }
+    Ok(Block { cid, bytes: section })
 }
 
 fn single(roots: &[Cid]) -> Result<&Cid, CarError> {
