@@ -98,24 +98,6 @@ pub const METHODS: &[Method] = &[
     Method::query("com.atproto.temp.checkSignupQueue"),
 ];
 
-/// Why an account is not active.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AccountStatus {
-    /// Removed by the host's moderators.
-    Takendown,
-    /// Removed by the host for a time.
-    Suspended,
-    /// Gone for good from this host.
-    Deleted,
-    /// Paused by its owner.
-    Deactivated,
-    /// A relay has lost track of its repository; never said by the account's own host.
-    Desynchronized,
-    /// A relay holds back its events; never said by the account's own host.
-    Throttled,
-}
-
 /// Text that must not reach a log: a password or a token. Its `Debug` form hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

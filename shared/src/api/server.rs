@@ -6,9 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountStatus, Secret, is_true, yes};
+use super::{Secret, is_true, yes};
 use crate::cid::Cid;
 use crate::data::Value;
+use crate::firehose::AccountStatus;
 use crate::syntax::{Datetime, Did, Handle, Nsid, Tid, Uri};
 
 /// Output of `com.atproto.server.describeServer`.

@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccountStatus, Limit};
+use super::Limit;
 use crate::cid::Cid;
+use crate::firehose::AccountStatus;
 use crate::syntax::{Did, Nsid, RecordKey, Tid};
 
 /// Parameters of `com.atproto.sync.getBlob`.
