@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`dev`], [`test`], [`soak`]: the three commands.
+//! - [`dev`], [`mod@test`], [`soak`]: the three commands.
 //! - [`tools`]: what is installed and how, into [`cache`], outside the checkout and outside `target/`.
 //! - [`worker`]: building the edge.
 //! - [`process`]: running and ending other programs. [`environment`]: what the caller's environment says.

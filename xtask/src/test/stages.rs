@@ -105,14 +105,17 @@ fn native(tools: &Tools, arguments: &[&str], findings: &mut Findings) -> Result<
         Err(failed) => return Err(failed),
     }
     counted(&mut cargo, findings)?;
-    findings.skipped = fs::read_to_string(skips).unwrap_or_default().lines().map(str::to_owned).collect();
+    findings.skipped.extend(fs::read_to_string(skips).unwrap_or_default().lines().map(str::to_owned));
     Ok(())
 }
 
-/// Runs `command` and counts the tests it reports; none at all is a failure too.
+/// Runs `command` and counts the tests it reports, and those it says it skipped; none at all is a failure too.
 fn counted(command: &mut Command, findings: &mut Findings) -> Result<(), Trouble> {
     let counts = findings.tests.insert(Counts::default());
-    run_with_lines(command, |line| counts.add_line(line))?;
+    run_with_lines(command, |line| {
+        counts.add_line(line);
+        findings.skipped.extend(line.strip_prefix("SKIPPED ").map(str::to_owned));
+    })?;
     if *counts == Counts::default() { Err(anyhow!("no test was run").into()) } else { Ok(()) }
 }
 
