@@ -1,6 +1,7 @@
 //! DAG-CBOR that is not strict: as a value, inside a record, and where a tree node and a commit have a link.
 
 use shared::cbor::{self, CborError, CborErrorKind as Kind, MAX_DEPTH};
+use shared::firehose::{FirehoseError, Frame};
 use shared::repo::commit::{Commit, CommitError};
 use shared::repo::mst::{MstError, NodeError};
 
@@ -71,6 +72,8 @@ pub(super) fn groups() -> Vec<Group> {
     let mut record = Group::new("malformed cbor in a record", ITEMS.len() + VALID.len() + 2);
     let mut node = Group::new("malformed cbor in a tree node", ITEMS.len() + 1);
     let mut commit = Group::new("malformed cbor in a commit", ITEMS.len() + 1);
+    let mut event =
+        Group::new("malformed cbor in a field of an event that nobody knows", ITEMS.len() + VALID.len() + 2);
 
     let items = ITEMS.map(|(item, kind)| (item, unhex(item), kind));
     let nested = ("a hundred thousand lists in lists", Ok(nested()), Kind::Depth);
@@ -85,15 +88,18 @@ pub(super) fn groups() -> Vec<Group> {
         bare.case(item, is(cbor::decode(&bytes), &kind));
         record.case(item, is(cbor::decode(&record_with(&bytes)), &kind));
         node.case(item, in_node(&bytes, kind.clone()));
+        event.case(item, in_event(&bytes, Some(kind.clone())));
         commit.case(item, in_commit(&bytes, kind));
     }
     bare.case("0100", is(cbor::decode(&[1, 0]), &Kind::TrailingBytes));
     record.case("01, then 00", is(cbor::decode(&record_with(&[1, 0])), &Kind::TrailingBytes));
+    event.case("01, then 00", in_event(&[1, 0], Some(Kind::TrailingBytes)));
     for item in VALID {
         bare.case(item, unhex(item).and_then(|bytes| returns(&bytes)));
         record.case(item, unhex(item).and_then(|bytes| returns(&record_with(&bytes))));
+        event.case(item, unhex(item).and_then(|bytes| in_event(&bytes, None)));
     }
-    vec![bare, record, node, commit]
+    vec![bare, record, node, commit, event]
 }
 
 fn is<T: std::fmt::Debug>(found: Result<T, CborError>, expected: &Kind) -> Verdict {
@@ -140,5 +146,17 @@ fn in_commit(item: &[u8], kind: Kind) -> Verdict {
     match Commit::from_block(&commit(|fields| fields[3].1 = item.to_vec())) {
         Err(CommitError::Cbor(error)) => same(&error.kind, &where_a_link_must_be(kind)),
         other => Err(format!("{other:?}")),
+    }
+}
+
+/// Fields that a reader does not know are passed over, but are read as strictly as the others.
+fn in_event(item: &[u8], kind: Option<Kind>) -> Verdict {
+    let header = b"\xa2\x61t\x68#account\x62op\x01";
+    let body = b"\xa5\x63did\x6bdid:web:a.b\x63seq\x01\x64time\x742026-01-01T00:00:00Z\x66active\xf5\x67unknown";
+    let found = Frame::decode(&[header.as_slice(), body, item].concat().into());
+    match (found, kind) {
+        (Ok(Frame::Event { .. }), None) => Ok(()),
+        (Err(FirehoseError::Cbor(error)), Some(kind)) => same(&error.kind, &kind),
+        (found, kind) => Err(format!("{found:?} instead of {kind:?}")),
     }
 }
