@@ -16,6 +16,7 @@
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
 pub mod app;
+pub mod blobstore;
 pub mod config;
 pub mod db;
 pub mod error;
