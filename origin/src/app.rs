@@ -41,7 +41,7 @@ impl App {
     ///
     /// When another server has it, or the system refuses.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        let lock = lock(&config.data_directory)?;
+        let lock = lock(&config.storage.data_directory)?;
         Ok(Self { config: Arc::new(config), _lock: Arc::new(lock) })
     }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn config(data_directory: &Path) -> Config {
-        Config { hostname: "localhost".to_owned(), port: 0, data_directory: data_directory.to_owned() }
+        Config::from_variables([("PDS_DATA_DIRECTORY", data_directory)]).unwrap()
     }
 
     #[test]

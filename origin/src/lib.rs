@@ -17,6 +17,7 @@
 
 pub mod actor;
 pub mod app;
+pub mod blobstore;
 pub mod config;
 pub mod db;
 pub mod error;

@@ -43,7 +43,10 @@ async fn serve(listen: Option<SocketAddr>) -> anyhow::Result<()> {
     let addresses = match listen {
         Some(address) => vec![address],
         // Both families through one socket; IPv4 alone where the system has no IPv6.
-        None => vec![(Ipv6Addr::UNSPECIFIED, config.port).into(), (Ipv4Addr::UNSPECIFIED, config.port).into()],
+        None => vec![
+            (Ipv6Addr::UNSPECIFIED, config.service.port).into(),
+            (Ipv4Addr::UNSPECIFIED, config.service.port).into(),
+        ],
     };
     let app = App::open(config)?;
     // Installed before the port answers: from the first answer on, a signal is heeded.

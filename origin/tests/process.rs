@@ -18,10 +18,14 @@ impl Server {
     fn start(data_directory: &Path) -> Self {
         let mut child = headwater(data_directory).stdout(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(line["message"], "listening");
+        let line = loop {
+            let mut line = String::new();
+            log.read_line(&mut line).unwrap();
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "listening" {
+                break line;
+            }
+        };
         let port = line["address"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
         Self { child, log, port }
     }
@@ -94,11 +98,11 @@ fn a_second_server_on_a_data_directory_says_why_it_does_not_start() {
 fn an_unusable_environment_is_reported_whole() {
     let directory = tempfile::tempdir().unwrap();
     let output = headwater(directory.path())
-        .env("PDS_PORT", "many")
+        .env("PDS_PORT", "70000")
         .env("PDS_HOSTNAME", "https://pds.example.com/")
         .output()
         .unwrap();
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("PDS_PORT is \"many\"") && error.contains("PDS_HOSTNAME is"), "{error}");
+    assert!(error.contains("PDS_PORT is 70000") && error.contains("PDS_HOSTNAME is"), "{error}");
 }

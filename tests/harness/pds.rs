@@ -28,7 +28,7 @@ impl Pds {
     /// As [`Pds::start`], on `address`.
     pub async fn start_on(address: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = Config { hostname: "localhost".to_owned(), port: 0, data_directory: directory.path().to_owned() };
+        let config = Config::from_variables([("PDS_DATA_DIRECTORY", directory.path())]).unwrap();
         let app = App::open(config).unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();

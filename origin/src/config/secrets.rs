@@ -1,0 +1,176 @@
+//! What nobody else may know: the key of sessions, the administrator's password, the key that changes identities.
+//!
+//! An operator sets all three. A server whose name is `localhost` makes those that are missing, once, and keeps them in
+//! [`SECRETS_FILE`] of its data directory, so that it starts with no configuration at all. It never makes one beside
+//! accounts that already exist: their sessions and identities hang on the ones they were made with.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::{fmt, process};
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use shared::crypto::{Curve, SigningKey};
+
+use super::variables::Variables;
+
+/// The file of the secrets that the server made itself: a JSON object of variables.
+pub const SECRETS_FILE: &str = "headwater-secrets.json";
+
+const JWT: &str = "PDS_JWT_SECRET";
+const ADMIN: &str = "PDS_ADMIN_PASSWORD";
+const ROTATION: &str = "PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX";
+const ROTATION_KMS: &str = "PDS_PLC_ROTATION_KEY_KMS_KEY_ID";
+
+/// A text that `Debug` does not show.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself; the copy is the caller's to guard.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The server's secrets.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// `PDS_JWT_SECRET`: the key of session tokens, HS256, its bytes as they are. Required, but see the module.
+    pub jwt: Secret,
+    /// `PDS_ADMIN_PASSWORD`: the password of `admin` in Basic authentication. Required, but see the module.
+    pub admin_password: Secret,
+    /// `PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX`: the key that signs did:plc operations, 32 bytes in hex. Required, but
+    /// see the module.
+    pub plc_rotation_key: SigningKey,
+}
+
+impl Secrets {
+    /// Reads the secrets; `directory` is where missing ones are kept, `None` where none may be missing.
+    pub(super) fn read(variables: &mut Variables, directory: Option<&Path>) -> Option<Self> {
+        let mut given = [JWT, ADMIN, ROTATION].map(|name| (name, variables.text(name)));
+        if variables.text(ROTATION_KMS).is_some() {
+            variables.problem(if variables.is_set(ROTATION) {
+                format!("{ROTATION_KMS} and {ROTATION} are both set")
+            } else {
+                format!("{ROTATION_KMS} is set, but this server cannot use a KMS yet: set {ROTATION}")
+            });
+            return None;
+        }
+        if let Some(directory) = directory
+            && given.iter().any(|(_, value)| value.is_none())
+        {
+            if !variables.problems.is_empty() {
+                // A start that is refused anyway makes no file.
+                return None;
+            }
+            match Made::open_or_make(directory, &given) {
+                Ok(made) => made.fill(directory, &mut given, variables),
+                Err(error) => variables.problem(error),
+            }
+        }
+        for (name, value) in &given {
+            if value.is_none() {
+                variables.problem(format!("{name} is not set"));
+            }
+        }
+        let [(_, jwt), (_, admin_password), (_, rotation)] = given;
+        let plc_rotation_key = rotation.and_then(|hex| {
+            let key = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok();
+            let key = key.and_then(|bytes| SigningKey::from_bytes(Curve::K256, &bytes).ok());
+            if key.is_none() {
+                variables.problem(format!("{ROTATION} is not a k256 private key of 64 hex characters"));
+            }
+            key
+        });
+        Some(Self { jwt: Secret(jwt?), admin_password: Secret(admin_password?), plc_rotation_key: plc_rotation_key? })
+    }
+}
+
+/// What [`SECRETS_FILE`] holds.
+struct Made(BTreeMap<String, String>);
+
+impl Made {
+    /// Reads the file; if there is none, makes it with what `given` lacks. What can go wrong is told as a text.
+    fn open_or_make(directory: &Path, given: &[(&str, Option<String>)]) -> Result<Self, String> {
+        let path = directory.join(SECRETS_FILE);
+        let failed = |error: io::Error| format!("{} cannot be used: {error}", path.display());
+        if let Some(made) = Self::open(&path)? {
+            return Ok(made);
+        }
+        if directory.join("account.sqlite").exists() {
+            // The names that are missing are reported by the caller.
+            return Err(format!("{} holds accounts, so no secret is made for it", directory.display()));
+        }
+        let mut made = BTreeMap::new();
+        for (name, _) in given.iter().filter(|(_, value)| value.is_none()) {
+            let length = if *name == ADMIN { 16 } else { 32 };
+            made.insert((*name).to_owned(), random_hex(length).map_err(failed)?);
+        }
+        let text = serde_json::to_string_pretty(&made).map_err(|error| failed(error.into()))?;
+        match write_new(directory, &path, text.as_bytes()) {
+            Ok(()) => Ok(Self(made)),
+            // Another server was faster: its secrets are this directory's.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::open(&path)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn open(path: &Path) -> Result<Option<Self>, String> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+        };
+        let made = serde_json::from_slice(&text);
+        made.map(|made| Some(Self(made))).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    }
+
+    fn fill(mut self, directory: &Path, given: &mut [(&'static str, Option<String>)], variables: &mut Variables) {
+        let mut filled = Vec::new();
+        for (name, value) in given.iter_mut().filter(|(_, value)| value.is_none()) {
+            if let Some(made) = self.0.remove(*name) {
+                *value = Some(made);
+                filled.push(*name);
+            }
+        }
+        let path = directory.join(SECRETS_FILE);
+        variables.warn(format!("{} comes from {}, made by this server", filled.join(", "), path.display()));
+    }
+}
+
+/// Writes a file that only its owner reads, whole or not at all, and never over another one.
+fn write_new(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let unfinished = directory.join(format!("{SECRETS_FILE}.{}", process::id()));
+    // A process of the same id may have died here.
+    let _absent = fs::remove_file(&unfinished);
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(&unfinished, path));
+    fs::remove_file(&unfinished)?;
+    linked?;
+    File::open(directory)?.sync_all()
+}
+
+fn random_hex(length: usize) -> io::Result<String> {
+    let mut bytes = vec![0; length];
+    getrandom::fill(&mut bytes)?;
+    Ok(HEXLOWER.encode(&bytes))
+}
