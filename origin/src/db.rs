@@ -5,7 +5,7 @@
 //! keys are enforced, because the reference's deletions rely on cascades. This is the only module that calls
 //! `spawn_blocking`, and the only one that sets a pragma; SQL itself stands in the module that owns the table.
 //!
-//! Schemas are the reference's, reached by its own steps and recorded in its own bookkeeping ([`migrate`]), so that
+//! Schemas are the reference's, reached by its own steps and recorded in its own bookkeeping ([`Schema`]), so that
 //! either server opens the other's files. Headwater's own tables (`headwater_*`) stand beside them.
 
 mod migrate;

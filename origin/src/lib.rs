@@ -7,11 +7,15 @@
 //!
 //! Dependencies point downwards only:
 //!
-//! - [`serve`], [`router`]: HTTP. The listener and the moment to stop are given to [`serve`], so that a test runs the
+//! - [`serve()`], [`router`]: HTTP. The listener and the moment to stop are given to [`serve()`], so that a test runs the
 //!   real server on a port of its own.
 //! - [`error`]: the one form in which a failed request is answered.
 //! - [`app`]: what a running server holds, the data directory's lock among it.
-//! - [`config`]: the environment, read once.
+//! - [`actor`]: each account's own store, and the one way in which a repository changes.
+//! - [`sequencer`]: the one order in which everything is told to the world.
+//! - [`blobstore`]: the bytes of blobs.
+//! - [`db`]: SQLite, opened and run off the async threads.
+//! - [`config`], [`time`]: the environment, read once, and the clock.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
