@@ -20,6 +20,7 @@ pub mod app;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod random;
 pub mod sequencer;
 mod serve;
 pub mod time;
