@@ -19,12 +19,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
+pub mod account;
 pub mod actor;
 pub mod app;
 pub mod blobstore;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod random;
 pub mod sequencer;
 mod serve;
 pub mod time;
