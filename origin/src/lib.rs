@@ -25,6 +25,7 @@ pub mod blobstore;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod random;
 pub mod sequencer;
 mod serve;
 pub mod time;
