@@ -1,0 +1,2 @@
+alter table "actor" add column "deactivatedAt" varchar;
+alter table "actor" add column "deleteAfter" varchar;

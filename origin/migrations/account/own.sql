@@ -1,0 +1,11 @@
+-- Beside the reference's tables; every start runs this.
+--
+-- Events of accounts that no repository write carries (#identity, #account), and those that must come with them. A row is
+-- written by the transaction that makes it true, and goes once the sequencer has it.
+create table if not exists "headwater_outbox" (
+    "id" integer primary key autoincrement,
+    "did" varchar not null,
+    "kind" varchar not null,
+    "event" blob not null,
+    "createdAt" varchar not null
+);
