@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
+pub mod account;
 pub mod actor;
 pub mod app;
 pub mod blobstore;
