@@ -1,4 +1,4 @@
-//! Randomness: the one place that asks the system for it.
+//! Randomness out of the system, in the forms that secrets here have.
 
 use data_encoding::BASE32_NOPAD;
 
