@@ -11,11 +11,12 @@
 //!   real server on a port of its own.
 //! - [`error`]: the one form in which a failed request is answered.
 //! - [`app`]: what a running server holds, the data directory's lock among it.
+//! - [`account`]: who has an account: logins, sessions, handles, invites.
 //! - [`actor`]: each account's own store, and the one way in which a repository changes.
 //! - [`sequencer`]: the one order in which everything is told to the world.
 //! - [`blobstore`]: the bytes of blobs.
 //! - [`db`]: SQLite, opened and run off the async threads.
-//! - [`config`], [`time`]: the environment, read once, and the clock.
+//! - [`config`], [`time`], [`random`]: the environment, read once, the clock, and the system's randomness.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
