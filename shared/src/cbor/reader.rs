@@ -23,15 +23,15 @@ const TRUE: u64 = 21;
 const NULL: u64 = 22;
 const LINK_TAG: u64 = 42;
 
-/// At most so many items are reserved before they are seen.
-const RESERVE: usize = 1024;
-
 /// A cursor over DAG-CBOR bytes.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    /// How many items may still be reserved before they are seen: in all, one for every byte of the input, so that
+    /// nested lengths cannot each claim the rest of it.
+    reserve: usize,
 }
 
 type Result<T> = std::result::Result<T, CborError>;
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
     /// A reader at the start of `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, depth: 0 }
+        Self { bytes, at: 0, depth: 0, reserve: bytes.len() }
     }
 
     /// How many bytes it has read.
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
             ARRAY => {
                 let len = self.len(argument)?;
                 self.nested(|reader| {
-                    let mut items = Vec::with_capacity(len.min(RESERVE));
+                    let mut items = Vec::with_capacity(reader.reserve(len));
                     for _ in 0..len {
                         items.push(reader.value()?);
                     }
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
             MAP => {
                 let len = self.len(argument)?;
                 self.nested(|reader| {
-                    let mut map = Map::with_capacity(len.min(RESERVE));
+                    let mut map = Map::with_capacity(reader.reserve(len));
                     for _ in 0..len {
                         let at = reader.at;
                         let key = reader.key()?;
@@ -301,6 +301,13 @@ impl<'a> Reader<'a> {
             .ok()
             .filter(|len| *len <= self.bytes.len() - self.at)
             .ok_or(self.error(CborErrorKind::Truncated))
+    }
+
+    /// How many of `len` items may be reserved before they are seen.
+    fn reserve(&mut self, len: usize) -> usize {
+        let granted = len.min(self.reserve);
+        self.reserve -= granted;
+        granted
     }
 
     #[inline]
