@@ -72,7 +72,9 @@ fn setup(tools: &Tools, _: &[&str], findings: &mut Findings) -> Result<(), Troub
 
 fn format(tools: &Tools, _: &[&str], _: &mut Findings) -> Result<(), Trouble> {
     tools.component("rustfmt")?;
-    Ok(run(&mut cargo(&["fmt", "--all", "--check"]))?)
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    // A workspace of its own.
+    Ok(run(&mut cargo(&["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"]))?)
 }
 
 fn lint(tools: &Tools, _: &[&str], _: &mut Findings) -> Result<(), Trouble> {
