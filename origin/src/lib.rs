@@ -27,6 +27,7 @@ pub mod blobstore;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod fetch;
 pub mod random;
 pub mod sequencer;
 mod serve;
