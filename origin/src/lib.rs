@@ -28,6 +28,7 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod fetch;
+pub mod identity;
 pub mod random;
 pub mod sequencer;
 mod serve;
