@@ -256,7 +256,7 @@ impl Inner {
                 self.cache.keep_miss(did, Miss::Absent);
             }
             Err(error) => {
-                tracing::debug!(%did, %error, "a DID cannot be resolved");
+                tracing::debug!(%did, ?error, "a DID cannot be resolved");
                 self.cache.keep_miss(did, Miss::Failed(error.clone()));
             }
         }

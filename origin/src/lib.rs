@@ -25,6 +25,7 @@ pub mod actor;
 pub mod app;
 pub mod blobstore;
 pub mod config;
+pub mod crawlers;
 pub mod db;
 pub mod error;
 pub mod fetch;
