@@ -15,6 +15,8 @@
 //! - [`actor`]: each account's own store, and the one way in which a repository changes.
 //! - [`sequencer`]: the one order in which everything is told to the world.
 //! - [`blobstore`]: the bytes of blobs.
+//! - [`identity`]: DIDs and handles, resolved and cached; the did:plc directory. [`fetch`]: asking other servers within
+//!   bounds. [`crawlers`]: telling relays that there is news.
 //! - [`db`]: SQLite, opened and run off the async threads.
 //! - [`config`], [`time`], [`random`]: the environment, read once, the clock, and the system's randomness.
 #![forbid(unsafe_code)]
