@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
             ARRAY => {
                 let len = self.len(argument)?;
                 self.nested(|reader| {
-                    let mut items = Vec::with_capacity(len.min(RESERVE));
+                    let mut items = Vec::with_capacity(reader.reserve(len));
                     for _ in 0..len {
                         items.push(reader.value()?);
                     }
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
             MAP => {
                 let len = self.len(argument)?;
                 self.nested(|reader| {
-                    let mut map = Map::with_capacity(len.min(RESERVE));
+                    let mut map = Map::with_capacity(reader.reserve(len));
                     for _ in 0..len {
                         let at = reader.at;
                         let key = reader.key()?;
@@ -301,6 +301,13 @@ impl<'a> Reader<'a> {
             .ok()
             .filter(|len| *len <= self.bytes.len() - self.at)
             .ok_or(self.error(CborErrorKind::Truncated))
+    }
+
+    /// For how many of `len` announced items room is made before they are seen. Each level may have half of what the one
+    /// above may, so that a length announced again on every level makes no more room than one does.
+    fn reserve(&self, len: usize) -> usize {
+        let room = u32::try_from(self.depth).ok().and_then(|depth| (self.rest().len() / 2).checked_shr(depth));
+        len.min(RESERVE).min(room.unwrap_or_default())
     }
 
     #[inline]
