@@ -168,6 +168,15 @@ impl<'s, S: Blockstore> Tree<'s, S> {
         Ok(Written { root, new, removed })
     }
 
+    /// The root node.
+    ///
+    /// # Errors
+    /// When it is missing, unsound or not written yet.
+    pub fn root_block(&mut self) -> Result<Block, MstError> {
+        let (node, _) = self.editor.open_root(&mut self.root)?;
+        block_of(node)
+    }
+
     /// The nodes from the root to where `key` is or would be: proof of its presence or absence, the root first.
     ///
     /// # Errors

@@ -119,11 +119,21 @@ fn an_empty_commit_moves_the_revision_over_the_same_tree() {
     kept.apply(vec![create(A, "1")]).unwrap();
     let before = kept.head.clone().unwrap();
     let diff = kept.apply(vec![]).unwrap().unwrap();
+    let carried: Vec<&Cid> = diff.event_blocks().map(|block| &block.cid).collect();
+    assert_eq!(carried, [&diff.head.commit, &diff.head.data], "consumers load the root even of an unchanged tree");
     assert_eq!(
         (diff.head.data.clone(), diff.prev_data, diff.since),
         (before.data.clone(), Some(before.data), Some(before.rev))
     );
     assert_eq!((diff.nodes.len(), diff.ops.len(), diff.removed), (0, 0, vec![before.commit]));
+}
+
+#[test]
+fn a_record_at_several_paths_of_one_commit_is_carried_once() {
+    let mut kept = Kept::new();
+    let diff = kept.apply(vec![create(A, "1"), create(B, "1"), create("com.example.record/c", "2")]).unwrap().unwrap();
+    assert_eq!(diff.records, [record("1"), record("2")]);
+    assert_eq!(diff.ops.len(), 3);
 }
 
 #[test]
