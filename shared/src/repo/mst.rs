@@ -37,6 +37,7 @@ use crate::cid::Cid;
 
 pub use diff::{Change, Diff};
 pub use node::{MAX_KEY_LEN, NodeError, common_prefix, is_key, layer_of};
+pub(super) use walk::check_present;
 pub use walk::{Step, Walk};
 
 /// Why a tree cannot be read or edited.
