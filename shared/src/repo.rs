@@ -151,9 +151,9 @@ pub struct CommitDiff {
     pub commit: Block,
     /// The nodes that are not in the store yet, the root first.
     pub nodes: Vec<Block>,
-    /// The records of all creates and updates; the store may hold some already, under other paths.
+    /// The records of all creates and updates, each once; the store may hold some already, under other paths.
     pub records: Vec<Record>,
-    /// Nodes that the store holds and that a consumer needs to undo the operations.
+    /// Nodes that the store holds and that a consumer needs to undo the operations; the root first, if it is one.
     pub proof: Vec<Block>,
     /// The commit and the nodes that nothing links any more.
     pub removed: Vec<Cid>,
@@ -249,6 +249,8 @@ impl<S: Blockstore> Repo<'_, S> {
         if ops.is_empty() && asked > 0 {
             return Ok(None);
         }
+        let mut seen = HashSet::with_capacity(records.len());
+        records.retain(|record: &Record| seen.insert(record.cid.clone()));
 
         // 3. Encode the changed nodes and sign their root.
         let written = tree.write()?;
@@ -341,10 +343,12 @@ fn edit<S: Blockstore>(
     }))
 }
 
-/// The nodes that undoing `ops` takes, without those in `new`. An update is undone on the path to its record alone.
+/// The nodes that undoing `ops` takes, without those in `new`. An update is undone on the path to its record alone; the
+/// root is there even when there is nothing to undo, since consumers load it before they look at the operations.
 fn proof<S: Blockstore>(tree: &mut Tree<'_, S>, ops: &[RepoOp], new: &[Block]) -> Result<Vec<Block>, MstError> {
     let mut seen: HashSet<Cid> = new.iter().map(|block| block.cid.clone()).collect();
-    let mut proof = Vec::new();
+    let mut proof: Vec<Block> =
+        Some(tree.root_block()?).into_iter().filter(|root| seen.insert(root.cid.clone())).collect();
     for op in ops {
         let nodes = match op.action {
             Action::Update => tree.proof(op.path.as_str())?,

@@ -112,6 +112,14 @@ fn announced_lengths_are_not_believed() {
     }
 }
 
+#[test]
+fn lengths_announced_on_every_level_are_not_believed_either() {
+    for level in [&[0x99, 0x04, 0x00][..], &[0xb9, 0x04, 0x00, 0x61, b'x']] {
+        let input = [level.repeat(250), vec![0; 3000]].concat();
+        check(&input, 500).unwrap();
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_cost_what_they_weigh(input in prop::collection::vec(any::<u8>(), 0..2_000), chunk in 1..500_usize) {

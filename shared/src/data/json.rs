@@ -280,7 +280,7 @@ impl<'a> Parser<'a> {
             let minus = self.peek() == Some(b'-');
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             // An exponent too long for an integer is as good as the largest: zero stays zero, the rest is refused.
-            let size = self.digits()?.parse::<i64>().unwrap_or(i64::MAX / 2);
+            let size = self.digits()?.parse::<i64>().unwrap_or(i64::MAX);
             exponent = if minus { -size } else { size };
         }
         exact_integer(whole, fraction, exponent)
@@ -303,10 +303,10 @@ impl<'a> Parser<'a> {
 /// The value of `whole.fraction × 10^exponent` when it is an integer within range.
 fn exact_integer(whole: &str, fraction: &str, exponent: i64) -> Result<i64, JsonErrorKind> {
     let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).skip_while(|digit| *digit == b'0').collect();
-    let mut exponent = exponent - i64::try_from(fraction.len()).unwrap_or(i64::MAX / 4);
+    let mut exponent = exponent.saturating_sub(i64::try_from(fraction.len()).unwrap_or(i64::MAX));
     while digits.last() == Some(&b'0') {
         digits.pop();
-        exponent += 1;
+        exponent = exponent.saturating_add(1);
     }
     if digits.is_empty() {
         return Ok(0);

@@ -36,7 +36,7 @@ pub struct Verified {
     pub head: Known,
     /// The signed commit.
     pub commit: Signed,
-    /// All blocks of the event, each checked against its CID.
+    /// All blocks of the event that could be checked against their CIDs.
     pub blocks: BlockMap,
 }
 
@@ -64,7 +64,7 @@ pub enum VerifyError {
     /// A revision that is not above the known one: a repetition, to be passed over.
     #[error("rev {0} is known already")]
     Stale(Tid),
-    /// A record that an operation wrote is not in the blocks.
+    /// A record that an operation wrote is not in the blocks, or under a foreign CID, which nobody can check.
     #[error("record {0} is missing")]
     Record(Cid),
     /// The operations cannot be undone.
@@ -142,7 +142,8 @@ fn open(blocks: bytes::Bytes, commit: Option<&Cid>, key: &PublicKey) -> Result<V
     if commit.is_some_and(|commit| *commit != root) || !root.is_repo_node() {
         return Err(VerifyError::Root(root));
     }
-    let blocks: BlockMap = car.blocks.into_iter().collect();
+    // Nobody can tell whether a block is what a foreign CID names.
+    let blocks: BlockMap = car.blocks.into_iter().filter(|block| block.cid.is_atproto()).collect();
     let Ok(Some(block)) = blocks.get(&root) else {
         return Err(VerifyError::Root(root));
     };
@@ -251,6 +252,20 @@ mod tests {
         assert!(matches!(lie(&|e| e.blocks = bytes.clone().into()), VerifyError::Car(CarError::Mismatch(_))));
         let stranger = SigningKey::from_bytes(Curve::P256, &[9; 32]).unwrap().public_key();
         assert!(matches!(verify_commit(&honest, None, &stranger, NOW), Err(VerifyError::Signature)));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_checked_against_its_cid_is_not_believed() {
+        let blake3 = Cid::from_bytes(&[&[1, 0x71, 0x1e, 32][..], &[7; 32]].concat()).unwrap();
+        let write = crate::repo::Write::Create {
+            path: crate::syntax::Path::parse("com.example.record/foreign").unwrap(),
+            record: crate::repo::Block { cid: blake3.clone(), bytes: b"anything".to_vec().into() },
+        };
+        let event = event(&Kept::new().apply(vec![write]).unwrap().unwrap());
+        match verify_commit(&event, None, &key(), NOW) {
+            Err(VerifyError::Record(cid)) => assert_eq!(cid, blake3),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!
 //! Specification: <https://atproto.com/specs/lexicon>.
 
+use std::collections::HashSet;
+
 use super::{
     Array, Blob, Body, Bounds, Def, Format, Integer, KeyType, LexiconDoc, Located, Method, MethodKind, Object,
     Permission, PermissionSet, Property, Record, Reference, Schema, SchemaError, Text, Union,
@@ -261,11 +263,11 @@ fn object(id: &Nsid, fields: Fields<'_>) -> Parsed<Object> {
         name if properties.contains_key(name) => Ok(name),
         name => Err(SchemaFault::UndefinedProperty(name.to_owned()).into()),
     };
-    let required = fields.list("required", defined)?;
-    let nullable = fields.list("nullable", defined)?;
+    let names = |key| Ok::<HashSet<&str>, SchemaError>(fields.list(key, defined)?.into_iter().collect());
+    let (required, nullable) = (names("required")?, names("nullable")?);
     let property = |(name, value)| {
         let schema = schema(id, value).map_err(|error| error.inside(name).inside("properties"))?;
-        let (required, nullable) = (required.contains(&name), nullable.contains(&name));
+        let (required, nullable) = (required.contains(name), nullable.contains(name));
         Ok(Property { name: name.into(), schema, required, nullable })
     };
     Ok(Object { properties: properties.iter().map(property).collect::<Parsed<_>>()? })

@@ -2,13 +2,14 @@
 //!
 //! A consumer that knows only the root before a commit can so tell that the operations are all there is to it: undone
 //! one by one on the new tree they must lead back to that root. Nodes that the event leaves out are touched by no
-//! honest operation; needing one is an error.
+//! honest operation; needing one is an error. The nodes that it does carry are checked first, the order of their keys
+//! across nodes above all: undoing joins and parts nodes, and could make a sound tree out of an unsound one.
 //!
 //! Specification: <https://atproto.com/specs/sync#commit-validation-mst-operation-inversion>.
 
 use std::collections::HashSet;
 
-use super::mst::{MstError, Tree};
+use super::mst::{MstError, Tree, check_present};
 use super::{Action, Blockstore, RepoOp};
 use crate::cid::Cid;
 use crate::syntax::Path;
@@ -42,6 +43,7 @@ pub enum InvertError {
 /// # Errors
 /// An [`InvertError`] when the operations are not what happened, or `blocks` lacks a node that undoing them touches.
 pub fn invert<S: Blockstore>(blocks: &S, data: Cid, ops: &[RepoOp]) -> Result<Cid, InvertError> {
+    check_present(blocks, data.clone())?;
     let mut paths = HashSet::with_capacity(ops.len());
     let mut tree = Tree::of_foreign(blocks, data);
     for op in ops.iter().rev() {

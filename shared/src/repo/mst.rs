@@ -37,6 +37,7 @@ use crate::cid::Cid;
 
 pub use diff::{Change, Diff};
 pub use node::{MAX_KEY_LEN, NodeError, common_prefix, is_key, layer_of};
+pub(super) use walk::check_present;
 pub use walk::{Step, Walk};
 
 /// Why a tree cannot be read or edited.
@@ -166,6 +167,15 @@ impl<'s, S: Blockstore> Tree<'s, S> {
         let removed = replaced.difference(&written).cloned().collect();
         new.retain(|block| !replaced.contains(&block.cid));
         Ok(Written { root, new, removed })
+    }
+
+    /// The root node.
+    ///
+    /// # Errors
+    /// When it is missing, unsound or not written yet.
+    pub fn root_block(&mut self) -> Result<Block, MstError> {
+        let (node, _) = self.editor.open_root(&mut self.root)?;
+        block_of(node)
     }
 
     /// The nodes from the root to where `key` is or would be: proof of its presence or absence, the root first.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::export::{Export, Repeats};
 use super::invert::{InvertError, invert};
+use super::mst::layer_of;
 use super::mst::tests::{any_edit, build};
 use super::*;
 use crate::crypto::Curve;
@@ -119,11 +120,49 @@ fn an_empty_commit_moves_the_revision_over_the_same_tree() {
     kept.apply(vec![create(A, "1")]).unwrap();
     let before = kept.head.clone().unwrap();
     let diff = kept.apply(vec![]).unwrap().unwrap();
+    let carried: Vec<&Cid> = diff.event_blocks().map(|block| &block.cid).collect();
+    assert_eq!(carried, [&diff.head.commit, &diff.head.data], "consumers load the root even of an unchanged tree");
     assert_eq!(
         (diff.head.data.clone(), diff.prev_data, diff.since),
         (before.data.clone(), Some(before.data), Some(before.rev))
     );
     assert_eq!((diff.nodes.len(), diff.ops.len(), diff.removed), (0, 0, vec![before.commit]));
+}
+
+#[test]
+fn a_record_at_several_paths_of_one_commit_is_carried_once() {
+    let mut kept = Kept::new();
+    let diff = kept.apply(vec![create(A, "1"), create(B, "1"), create("com.example.record/c", "2")]).unwrap().unwrap();
+    assert_eq!(diff.records, [record("1"), record("2")]);
+    assert_eq!(diff.ops.len(), 3);
+}
+
+#[test]
+fn a_tree_whose_keys_stand_on_the_wrong_side_does_not_invert() {
+    // Removing a key joins the halves beside it, whatever they hold: so the halves must be looked at before.
+    let low: Vec<String> =
+        (0..).map(|n| format!("com.example.record/{n:04}")).filter(|k| layer_of(k) == 0).take(8).collect();
+    let high = (0..).map(|n| format!("com.example.record/{n:04}x")).find(|k| layer_of(k) == 1 && *k > low[3]).unwrap();
+    let above = low.iter().position(|key| *key > high).unwrap();
+    let leaf = record("x").cid;
+    let of_keys = |keys: &[String]| build(&keys.iter().map(|key| (key.clone(), leaf.clone())).collect());
+    let (before, _) = of_keys(&low);
+    for at in 1..low.len() {
+        let ((left, mut blocks), (right, rest)) = (of_keys(&low[..at]), of_keys(&low[at..]));
+        let mut writer = crate::cbor::Writer::new();
+        writer.map(2).text("e").array(1).map(4).text("k").bytes(high.as_bytes()).text("p").int(0);
+        writer.text("t").link(&right).text("v").link(&leaf).text("l").link(&left);
+        let bytes = writer.into_bytes();
+        let root = Cid::of_cbor(&bytes);
+        blocks.extend(rest.blocks());
+        blocks.insert(Block { cid: root.clone(), bytes: bytes.into() });
+        let inverted = invert(&blocks, root, &[RepoOp::create(path(&high), leaf.clone())]);
+        if at == above {
+            assert_eq!(inverted.unwrap(), before);
+        } else {
+            assert!(matches!(inverted, Err(InvertError::Mst(mst::MstError::Order(_)))), "{at}: {inverted:?}");
+        }
+    }
 }
 
 #[test]

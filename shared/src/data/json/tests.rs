@@ -38,6 +38,20 @@ fn numbers_are_exact_or_refused() {
 }
 
 #[test]
+fn an_exponent_of_any_size_is_read_for_what_it_means() {
+    for exponent in [i64::MAX, i64::MAX / 2, i64::MAX / 2 - 1] {
+        for digits in ["1", "10", "1.5", "1.55", "0.001", "100000"] {
+            assert_eq!(kind(&format!("{digits}e{exponent}")), JsonErrorKind::IntegerRange, "{digits}e{exponent}");
+            assert_eq!(kind(&format!("{digits}e-{exponent}")), JsonErrorKind::Float, "{digits}e-{exponent}");
+        }
+        assert_eq!(
+            parse(format!("[0e{exponent},-0.00e-{exponent}]").as_bytes()).unwrap(),
+            vec![0.into(), 0.into()].into()
+        );
+    }
+}
+
+#[test]
 fn links_and_bytes_are_refused_unless_they_stand_alone() {
     let cid = "bafkreiccldh766hwcnuxnf2wh6jgzepf2nlu2lvcllt63eww5p6chi4ity";
     let link = parse(format!(r#"[{{"$link":"{cid}"}}]"#).as_bytes()).unwrap();

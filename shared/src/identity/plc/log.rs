@@ -47,7 +47,8 @@ pub fn propose(did: &Did, chain: &[Entry], operation: &Operation, now: i64) -> R
     let prev = operation.prev().ok_or(PlcError::NoPrev)?;
     let unknown = || PlcError::UnknownPrev { prev: prev.to_owned() };
     let prev_cid = Cid::parse(prev).map_err(|_| unknown())?;
-    let at = chain.iter().position(|entry| entry.cid == prev_cid).ok_or_else(unknown)?;
+    // From the end, where it almost always is: verifying a log is no quadratic matter.
+    let at = chain.iter().rposition(|entry| entry.cid == prev_cid).ok_or_else(unknown)?;
     let (stays, undone) = chain.split_at_checked(at + 1).ok_or_else(unknown)?;
     let keys = stays.last().and_then(|entry| entry.operation.state()).ok_or(PlcError::Tombstoned)?.rotation_keys;
 

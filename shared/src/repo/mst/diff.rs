@@ -17,8 +17,9 @@ pub struct Change {
 
 /// The changes that lead from one tree to another, ascending by key.
 ///
-/// Both trees are checked as [`super::Walk`] checks them, but for subtrees that they share. After an error nothing
-/// follows.
+/// Both trees are checked as [`super::Walk`] checks them, but for the subtrees that they share: neither what these hold
+/// nor that it is in order with what stands beside them. Whoever takes a tree from elsewhere walks it first. After an
+/// error nothing follows.
 #[derive(Debug)]
 pub struct Diff<'s, S> {
     before: Cursor<'s, S>,
@@ -48,7 +49,8 @@ impl<'s, S: Blockstore> Diff<'s, S> {
         match (self.before.peek(), self.after.peek()) {
             (None, None) => Move::End,
             (Some(Next::Node { cid: left, layer: low }), Some(Next::Node { cid: right, layer: high })) => {
-                if left == right {
+                // What stands on two layers is unsound on one of them; entering it shows on which.
+                if left == right && low == high {
                     Move::SkipBoth
                 } else if high.is_none() || (low.is_some() && high > low) {
                     Move::EnterAfter

@@ -179,6 +179,21 @@ fn malformed_nodes_are_refused_by_name() {
 }
 
 #[test]
+fn a_subtree_shared_on_two_layers_is_not_passed_by() {
+    // A leaf of layer 2 over leaves of layer 0 alone: between them stands a node that must not be a root.
+    let keys = |layer| (0..).map(move |n| format!("a/{n:05}")).filter(move |key| layer_of(key) == layer);
+    let low = keys(0).next().unwrap();
+    let leaves = [keys(2).find(|key| *key > low).unwrap(), low];
+    let (root, blocks) = build(&leaves.map(|key| (key, leaf())).into());
+    let top = node::decode(&root, blocks.get(&root).unwrap().unwrap()).unwrap();
+    let Some(Child::Stored(pointer)) = top.children[0].clone() else { panic!("the high leaf has a left child") };
+    for (before, after) in [(&root, &pointer), (&pointer, &root)] {
+        let outcome: Result<Vec<Change>, _> = Diff::new(&blocks, before.clone(), after.clone()).collect();
+        assert!(matches!(outcome, Err(MstError::EmptyNode(_))), "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_set_key_must_be_a_path() {
     let store = BlockMap::default();
     for key in ["", "a", "a/", "/a", "a/b/c", "a/b c", &format!("a/{}", "b".repeat(1023))] {

@@ -64,6 +64,24 @@ impl<S: Blockstore> Iterator for Walk<'_, S> {
     }
 }
 
+/// Checks what `blocks` holds of a tree as a [`Walk`] checks a whole one, and passes by the subtrees that it lacks.
+///
+/// # Errors
+/// When a node that is there is unsound.
+pub(in crate::repo) fn check_present<S: Blockstore>(blocks: &S, root: Cid) -> Result<(), MstError> {
+    let mut cursor = Cursor::new(blocks, root);
+    loop {
+        match cursor.peek() {
+            None => return Ok(()),
+            Some(Next::Leaf { .. }) => drop(cursor.take_leaf()?),
+            Some(Next::Node { .. }) => match cursor.enter() {
+                Err(MstError::MissingBlock(_)) => cursor.skip(),
+                entered => drop(entered?),
+            },
+        }
+    }
+}
+
 /// What a [`Cursor`] stands before.
 pub(super) enum Next<'c> {
     Node { cid: &'c Cid, layer: Option<u32> },
