@@ -10,6 +10,7 @@
 //! beside it `key`, the 32 raw bytes of the signing key.
 
 mod commit;
+pub mod export;
 pub mod prepare;
 pub mod read;
 mod store;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sha2::{Digest as _, Sha256};
 use shared::crypto::{CryptoError, SigningKey};
 use shared::syntax::Did;
+use tokio::sync::Semaphore;
 
 use crate::db::{DbError, Options, blocking};
 use crate::sequencer::Sequencer;
@@ -76,6 +78,8 @@ struct Inner {
     /// The clock identifier of this process's revisions.
     clock_id: u16,
     open: Mutex<Open>,
+    /// Room for exports.
+    exports: Arc<Semaphore>,
 }
 
 /// The stores there are in memory.
@@ -93,8 +97,8 @@ impl Actors {
     /// random number, drawn once per process.
     #[must_use]
     pub fn new(directory: PathBuf, options: Options, capacity: usize, sequencer: Sequencer, clock_id: u16) -> Self {
-        let open = Mutex::default();
-        Self { inner: Arc::new(Inner { directory, options, capacity, sequencer, clock_id, open }) }
+        let (open, exports) = (Mutex::default(), Arc::new(Semaphore::new(export::AT_ONCE)));
+        Self { inner: Arc::new(Inner { directory, options, capacity, sequencer, clock_id, open, exports }) }
     }
 
     /// The store of an account.

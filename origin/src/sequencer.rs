@@ -16,6 +16,7 @@
 //! Specification: <https://atproto.com/specs/event-stream#sequence-numbers>.
 
 mod live;
+mod outbox;
 mod writer;
 
 use std::path::Path;
@@ -31,7 +32,11 @@ use tokio::sync::{oneshot, watch};
 use crate::db::{Db, DbError, Options, Schema, Step};
 
 pub use live::Frames;
+pub use outbox::{End, FAREWELL, Outbox, PATIENCE, Policy};
 pub use writer::RootSink;
+
+/// How many bytes of events are handed out at a time, beyond the first event.
+const PAGE_BYTES: usize = 128 * 1024;
 
 const SCHEMA: Schema = Schema {
     steps: &[Step { name: "001", sql: include_str!("../migrations/sequencer/001.sql") }],
@@ -202,8 +207,9 @@ impl Sequencer {
         self.frames.after(after)
     }
 
-    /// At most `limit` events after `after` out of the database, oldest first, and not before `since`. Rows of kinds
-    /// that nobody sends any more are passed over.
+    /// The first events after `after` out of the database, and not before `since`: at most `limit`, and no more than
+    /// come to 128 KiB unless one alone does. None when there are no more. Rows of kinds that nobody sends any more are
+    /// passed over.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -211,12 +217,13 @@ impl Sequencer {
         self.db
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
-                    r#"SELECT "seq", "eventType", "event", "sequencedAt" FROM "repo_seq"
-                       WHERE "seq" > ?1 AND "invalidated" = 0 AND "sequencedAt" >= ?2 ORDER BY "seq" LIMIT ?3"#,
+                    r#"SELECT "seq", "eventType", "event", "sequencedAt" FROM "repo_seq" NOT INDEXED
+                       WHERE "seq" > ?1 AND "eventType" IN ('append', 'sync', 'identity', 'account')
+                       AND "invalidated" = 0 AND "sequencedAt" >= ?2 ORDER BY "seq""#,
                 )?;
                 let since = since.as_ref().map_or("", Datetime::as_str);
                 let after = i64::try_from(after).unwrap_or(i64::MAX);
-                let rows = statement.query_map(params![after, since, limit], |row| {
+                let rows = statement.query_map(params![after, since], |row| {
                     Ok((
                         row.get::<_, i64>(0)?,
                         row.get::<_, String>(1)?,
@@ -225,13 +232,19 @@ impl Sequencer {
                     ))
                 })?;
                 let mut events = Vec::new();
+                let (mut left, mut bytes) = (limit, 0);
                 for row in rows {
                     let (seq, kind, event, time) = row?;
+                    bytes += event.len();
                     let seq = u64::try_from(seq).ok().and_then(Seq::new);
                     if let (Some(seq), Some(kind), Ok(time)) =
                         (seq, Kind::of_stored_name(&kind), Datetime::parse(&time))
                     {
                         events.push(Stored { seq, time, body: Body::from_stored(kind, event.into()) });
+                        left = left.saturating_sub(1);
+                    }
+                    if left == 0 || (bytes >= PAGE_BYTES && !events.is_empty()) {
+                        break;
                     }
                 }
                 Ok(events)
@@ -239,17 +252,18 @@ impl Sequencer {
             .await
     }
 
-    /// The place of the first event that is not older than `since`.
+    /// The place of the first event that is not older than `since`. It may be one that is not sent.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn first_since(&self, since: Datetime) -> Result<Option<u64>, DbError> {
         self.db
             .read(move |connection| {
+                // One look into the index, which holds both columns.
                 let mut statement = connection.prepare_cached(
-                    r#"SELECT min("seq") FROM "repo_seq" WHERE "sequencedAt" >= ?1 AND "invalidated" = 0"#,
+                    r#"SELECT "seq" FROM "repo_seq" WHERE "sequencedAt" >= ?1 ORDER BY "sequencedAt", "seq" LIMIT 1"#,
                 )?;
-                let seq: Option<i64> = statement.query_row([since.as_str()], |row| row.get(0))?;
+                let seq: Option<i64> = statement.query_row([since.as_str()], |row| row.get(0)).optional()?;
                 Ok(seq.and_then(|seq| u64::try_from(seq).ok()))
             })
             .await

@@ -29,6 +29,15 @@ pub enum ReadError {
     /// The tree cannot be read.
     #[error("tree is unreadable")]
     Tree(#[from] MstError),
+    /// Blocks that were asked for are not in the repository.
+    #[error("{} blocks are not in the repository", .0.len())]
+    BlocksMissing(Vec<Cid>),
+    /// Too many exports are on their way.
+    #[error("too many exports at once")]
+    Busy,
+    /// An export was given up before its end, because its client took nothing or the server stops.
+    #[error("the export was given up")]
+    Unfinished,
 }
 
 impl From<DbError> for ReadError {

@@ -15,7 +15,7 @@ use crate::db::Synchronous;
 use crate::sequencer::{NewHead, RootSink, SequenceError};
 use crate::time::now_micros;
 
-const OPTIONS: Options = Options { synchronous: Synchronous::Full, auto_checkpoint: true, cache_kib: 512 };
+pub(super) const OPTIONS: Options = Options { synchronous: Synchronous::Full, auto_checkpoint: true, cache_kib: 512 };
 
 struct NoRoots;
 
@@ -23,21 +23,21 @@ impl RootSink for NoRoots {
     fn moved(&mut self, _: &[(Did, NewHead)]) {}
 }
 
-fn open(directory: &FsPath, capacity: usize) -> Actors {
+pub(super) fn open(directory: &FsPath, capacity: usize) -> Actors {
     let sequencer = Sequencer::open(&directory.join("sequencer.sqlite"), OPTIONS, Box::new(NoRoots)).unwrap();
     Actors::new(directory.join("actors"), OPTIONS, capacity, sequencer, 7)
 }
 
-fn did(n: usize) -> Did {
+pub(super) fn did(n: usize) -> Did {
     Did::parse(&format!("did:plc:account{n}")).unwrap()
 }
 
-fn key() -> SigningKey {
+pub(super) fn key() -> SigningKey {
     SigningKey::from_bytes(Curve::K256, &[5; 32]).unwrap()
 }
 
 /// Makes an account and sequences its first commit.
-async fn account(actors: &Actors, n: usize) -> Created {
+pub(super) async fn account(actors: &Actors, n: usize) -> Created {
     let created = actors.create(&did(n), key()).await.unwrap();
     let head = Some(NewHead { commit: created.head.commit.clone(), rev: created.head.rev });
     let batch = crate::sequencer::Batch { did: did(n), events: vec![created.commit.clone()], head, repair: false };
@@ -45,34 +45,38 @@ async fn account(actors: &Actors, n: usize) -> Created {
     created
 }
 
-fn record(text: &str) -> Record {
+pub(super) fn record(text: &str) -> Record {
     let fields = [("$type", "com.example.record"), ("text", text)];
     let bytes = cbor::encode(&Value::Map(fields.into_iter().collect()));
     Record { cid: Cid::of_cbor(&bytes), bytes: bytes.into() }
 }
 
-fn path(rkey: &str) -> Path {
+pub(super) fn path(rkey: &str) -> Path {
     Path::parse(&format!("com.example.record/{rkey}")).unwrap()
 }
 
-fn prepared(write: Write) -> Prepared {
+pub(super) fn prepared(write: Write) -> Prepared {
     Prepared { write, blobs: Vec::new(), backlinks: Vec::new(), replaces_links: false }
 }
 
-fn create(rkey: &str, text: &str) -> Prepared {
+pub(super) fn create(rkey: &str, text: &str) -> Prepared {
     prepared(Write::Create { path: path(rkey), record: record(text) })
 }
 
-fn delete(rkey: &str) -> Prepared {
+pub(super) fn update(rkey: &str, text: &str) -> Prepared {
+    prepared(Write::Update { path: path(rkey), record: record(text), swap: Swap::Any })
+}
+
+pub(super) fn delete(rkey: &str) -> Prepared {
     prepared(Write::Delete { path: path(rkey), swap: Swap::Any })
 }
 
-async fn apply(actors: &Actors, n: usize, writes: Vec<Prepared>) -> Result<Option<Committed>, WriteError> {
+pub(super) async fn apply(actors: &Actors, n: usize, writes: Vec<Prepared>) -> Result<Option<Committed>, WriteError> {
     actors.apply_writes(&did(n), writes, None, || Ok(true)).await
 }
 
 /// Reads all events and believes none that does not verify; returns how many commits each account has.
-async fn verify_stream(actors: &Actors) -> Vec<(Did, usize)> {
+pub(super) async fn verify_stream(actors: &Actors) -> Vec<(Did, usize)> {
     let mut known: HashMap<Did, Known> = HashMap::new();
     let mut commits: Vec<(Did, usize)> = Vec::new();
     for stored in actors.sequencer().range(0, None, 100_000).await.unwrap() {
@@ -97,7 +101,7 @@ async fn verify_stream(actors: &Actors) -> Vec<(Did, usize)> {
     commits
 }
 
-async fn count(actors: &Actors, n: usize, table: &'static str) -> i64 {
+pub(super) async fn count(actors: &Actors, n: usize, table: &'static str) -> i64 {
     let store = actors.store(&did(n)).await.unwrap();
     let sql = format!(r#"SELECT count(*) FROM "{table}""#);
     store

@@ -10,9 +10,12 @@ use bytes::Bytes;
 use shared::firehose::Seq;
 use tokio::sync::watch;
 
+use super::PAGE_BYTES;
+
 /// How many bytes of frames are held.
 const HELD_BYTES: usize = 8 * 1024 * 1024;
-/// At most how many frames one call hands out.
+/// At most how many frames one call hands out. They come to [`PAGE_BYTES`] beyond the first at most, because whoever
+/// holds them keeps them in memory.
 const HANDED: usize = 256;
 
 /// The last frames; cloning it is shallow.
@@ -75,7 +78,13 @@ impl Frames {
             return None;
         }
         let start = held.frames.partition_point(|(seq, _)| *seq <= after);
-        Some(held.frames.range(start..).take(HANDED).cloned().collect())
+        let mut bytes = 0;
+        let page = held.frames.range(start..).take(HANDED).take_while(|(_, frame)| {
+            let room = bytes < PAGE_BYTES;
+            bytes += frame.len();
+            room
+        });
+        Some(page.cloned().collect())
     }
 
     pub(super) fn last(&self) -> u64 {

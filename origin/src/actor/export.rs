@@ -1,0 +1,316 @@
+//! Exports: a repository, or some of its blocks, as a CAR file that is made while it is sent.
+//!
+//! A thread reads in one read transaction, so that a file never mixes two commits whatever is written meanwhile, and
+//! fills a [`CarStream`] of chunks of 64 KiB, of which at most [`AHEAD`] wait for the client. It stops when the client
+//! goes away, and gives it up when it takes nothing for [`PATIENCE`], or is not done after [`LONGEST`]. The bounds are
+//! there because the snapshot keeps what is written to the account meanwhile in its write-ahead log, which can be moved
+//! into the database only up to the oldest reader; and because a thread is held: at most [`AT_ONCE`] exports run.
+//!
+//! A full export is in streamable order, a function of the tree alone. A stream that ends without an error is whole.
+//!
+//! Specification: <https://atproto.com/specs/repository#car-file-serialization>, <https://atproto.com/specs/sync>.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use shared::cid::Cid;
+use shared::repo::car;
+use shared::repo::export::{Export as Walk, Repeats};
+use shared::syntax::{Did, Nsid, RecordKey, Tid};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::timeout;
+
+use super::read::{self, ReadError};
+use super::store::{Blocks, Store, read_block};
+use super::{ActorError, Actors};
+use crate::db::{DbError, blocking};
+
+/// The size of a chunk, in bytes; one that holds a larger block is as large.
+const CHUNK: usize = 64 * 1024;
+/// How many chunks wait for the client.
+const AHEAD: usize = 2;
+/// How many exports run at once; others wait for [`PATIENCE`].
+pub const AT_ONCE: usize = 32;
+/// How long a client may take nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an export may take.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// A repository on its way.
+#[derive(Debug)]
+pub struct Export {
+    /// The commit that it is at: the file's root.
+    pub commit: Cid,
+    /// The commit's revision.
+    pub rev: Tid,
+    /// The file.
+    pub car: CarStream,
+}
+
+/// The bytes of a CAR file in chunks. To let go of it stops its making.
+#[derive(Debug)]
+pub struct CarStream {
+    pieces: mpsc::Receiver<Piece>,
+    ended: bool,
+}
+
+/// What the thread says.
+#[derive(Debug)]
+enum Piece {
+    Head { commit: Cid, rev: Tid },
+    Chunk(Bytes),
+    Failed(ReadError),
+    End,
+}
+
+/// What is asked for.
+enum Asked {
+    All,
+    Since(Tid),
+    Blocks(Vec<Cid>),
+}
+
+impl Actors {
+    /// The whole repository; or, after the revision `since`, what a reader who stood there does not have. Who stood
+    /// somewhere else gets the whole, too.
+    ///
+    /// # Errors
+    /// [`ActorError::NotFound`] when there is none, [`ReadError::Busy`] when too many are on their way already. Later
+    /// errors come through the stream.
+    pub async fn export(&self, did: &Did, since: Option<Tid>) -> Result<Export, ReadError> {
+        let mut car = self.start(did, since.map_or(Asked::All, Asked::Since)).await?;
+        match car.pieces.recv().await {
+            Some(Piece::Head { commit, rev }) => Ok(Export { commit, rev, car }),
+            Some(Piece::Failed(error)) => Err(error),
+            _ => Err(DbError::Abandoned.into()),
+        }
+    }
+
+    /// Blocks of the repository: a CAR file without roots, each of `cids` once.
+    ///
+    /// # Errors
+    /// [`ReadError::BlocksMissing`] when it lacks some; otherwise as for [`Self::export`].
+    pub async fn export_blocks(&self, did: &Did, cids: Vec<Cid>) -> Result<CarStream, ReadError> {
+        let mut car = self.start(did, Asked::Blocks(cids)).await?;
+        match car.pieces.recv().await {
+            Some(Piece::Head { .. }) => Ok(car),
+            Some(Piece::Failed(error)) => Err(error),
+            _ => Err(DbError::Abandoned.into()),
+        }
+    }
+
+    async fn start(&self, did: &Did, asked: Asked) -> Result<CarStream, ReadError> {
+        let store = self.store(did).await?;
+        let permit = timeout(PATIENCE, self.inner.exports.clone().acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or(ReadError::Busy)?;
+        let (sender, pieces) = mpsc::channel(AHEAD);
+        let out = Out::new(sender);
+        // The task ends with the thread, which ends with the stream.
+        tokio::spawn(blocking(move || -> Result<(), DbError> {
+            out.run(&store, asked);
+            drop(permit);
+            Ok(())
+        }));
+        Ok(CarStream { pieces, ended: false })
+    }
+}
+
+/// The CAR file that proves that a record is in the repository or is not; `None` when there is no repository.
+///
+/// # Errors
+/// When the store fails or a block is missing.
+pub fn proof(connection: &Connection, collection: &Nsid, rkey: &RecordKey) -> Result<Option<Vec<u8>>, ReadError> {
+    let blocks = read::proof(connection, collection, rkey)?;
+    Ok(blocks.and_then(|blocks| blocks.first().map(|commit| car::to_vec(&commit.cid, &blocks))))
+}
+
+impl Stream for CarStream {
+    type Item = Result<Bytes, ReadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let next = match std::task::ready!(this.pieces.poll_recv(context)) {
+            Some(Piece::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+            Some(Piece::End) => None,
+            Some(Piece::Failed(error)) => Some(Err(error)),
+            // Nobody said that it was the end.
+            Some(Piece::Head { .. }) | None => Some(Err(ReadError::Unfinished)),
+        };
+        this.ended = true;
+        Poll::Ready(next)
+    }
+}
+
+/// Why an export stops.
+enum Stop {
+    /// The client is gone or too slow.
+    Gone,
+    /// It cannot be made.
+    Failed(ReadError),
+}
+
+impl<E: Into<ReadError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Where the thread writes to.
+struct Out {
+    pieces: mpsc::Sender<Piece>,
+    runtime: Handle,
+    until: Instant,
+    buffer: Vec<u8>,
+}
+
+impl Out {
+    fn new(pieces: mpsc::Sender<Piece>) -> Self {
+        Self { pieces, runtime: Handle::current(), until: Instant::now() + LONGEST, buffer: Vec::new() }
+    }
+
+    fn run(mut self, store: &Store, asked: Asked) {
+        let last = match store.db() {
+            Ok(db) => match db.read_blocking(|connection| self.write(store.did(), connection, asked)) {
+                Ok(()) => Piece::End,
+                Err(Stop::Failed(error)) => Piece::Failed(error),
+                Err(Stop::Gone) => return,
+            },
+            Err(error) => Piece::Failed(error.into()),
+        };
+        // Whoever does not wait for it any more does not get it.
+        let _gone = self.send(last);
+    }
+
+    fn write(&mut self, did: &Did, connection: &Connection, asked: Asked) -> Result<(), Stop> {
+        let snapshot = connection.unchecked_transaction().map_err(ReadError::from)?;
+        let head = read::head(&snapshot)?.ok_or_else(|| ActorError::NotFound(did.clone()))?;
+        let (commit, rev) = (head.commit.clone(), head.rev);
+        let asked = match asked {
+            Asked::Since(since) if !is_ours(&snapshot, since, rev)? => Asked::All,
+            asked => asked,
+        };
+        match asked {
+            Asked::All => {
+                let repeats = repeats(&snapshot)?;
+                self.send(Piece::Head { commit: commit.clone(), rev })?;
+                self.buffer = car::header(std::slice::from_ref(&commit));
+                let store = Blocks(&snapshot);
+                for block in Walk::new(&store, commit, head.data, repeats) {
+                    let block = block.map_err(ReadError::from)?;
+                    self.block(&block.cid, &block.bytes)?;
+                }
+            }
+            Asked::Since(since) => {
+                let block = read_block(&snapshot, &commit).map_err(ReadError::from)?;
+                let block = block.ok_or_else(|| ReadError::Damaged(commit.clone()))?;
+                self.send(Piece::Head { commit: commit.clone(), rev })?;
+                self.buffer = car::header(std::slice::from_ref(&commit));
+                self.block(&commit, &block)?;
+                self.newer(&snapshot, since, &commit)?;
+            }
+            Asked::Blocks(cids) => {
+                let cids = present(&snapshot, cids)?;
+                self.send(Piece::Head { commit, rev })?;
+                self.buffer = car::header(&[]);
+                for cid in cids {
+                    let block = read_block(&snapshot, &cid).map_err(ReadError::from)?;
+                    let block = block.ok_or_else(|| ReadError::Damaged(cid.clone()))?;
+                    self.block(&cid, &block)?;
+                }
+            }
+        }
+        self.flush()
+    }
+
+    /// The blocks that came after `since`, without the commit, newest first.
+    fn newer(&mut self, snapshot: &Connection, since: Tid, commit: &Cid) -> Result<(), Stop> {
+        let newer = || -> Result<_, DbError> {
+            Ok(snapshot.prepare_cached(
+                r#"SELECT "cid", "content" FROM "repo_block" WHERE "repoRev" > ?1 ORDER BY "repoRev" DESC, "cid" DESC"#,
+            )?)
+        };
+        let mut newer = newer()?;
+        let mut rows = newer.query([since.as_str()]).map_err(DbError::from)?;
+        while let Some(row) = rows.next().map_err(DbError::from)? {
+            let cid: String = row.get(0).map_err(DbError::from)?;
+            let content = row.get_ref(1).map_err(DbError::from)?.as_blob().unwrap_or_default();
+            let cid = Cid::parse(&cid).map_err(|_| ReadError::Damaged(Cid::of_cbor(content)))?;
+            if cid != *commit {
+                self.block(&cid, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, cid: &Cid, bytes: &[u8]) -> Result<(), Stop> {
+        if self.buffer.len() + car::section_len(cid, bytes.len()) > CHUNK {
+            self.flush()?;
+        }
+        car::section(cid, bytes, &mut self.buffer);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
+        self.send(Piece::Chunk(chunk.into()))
+    }
+
+    fn send(&self, piece: Piece) -> Result<(), Stop> {
+        match self.pieces.try_send(piece) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(Stop::Gone),
+            Err(TrySendError::Full(piece)) => {
+                let patience = PATIENCE.min(self.until.saturating_duration_since(Instant::now()));
+                let sent = self.runtime.block_on(async { timeout(patience, self.pieces.send(piece)).await });
+                sent.ok().and_then(Result::ok).ok_or(Stop::Gone)
+            }
+        }
+    }
+}
+
+/// Whether a reader who stood at `since` can be served with what came after it.
+fn is_ours(snapshot: &Connection, since: Tid, rev: Tid) -> Result<bool, ReadError> {
+    let oldest: Option<String> =
+        snapshot.prepare_cached(r#"SELECT min("repoRev") FROM "repo_block""#)?.query_row([], |row| row.get(0))?;
+    Ok(since <= rev && oldest.is_some_and(|oldest| oldest.as_str() <= since.as_str()))
+}
+
+/// The records that stand at several paths.
+fn repeats(snapshot: &Connection) -> Result<Repeats, ReadError> {
+    let mut statement = snapshot.prepare_cached(r#"SELECT "cid" FROM "record" GROUP BY "cid" HAVING count(*) > 1"#)?;
+    let mut rows = statement.query([])?;
+    let mut repeats = Vec::new();
+    while let Some(row) = rows.next()? {
+        repeats.extend(row.get_ref(0)?.as_str().ok().and_then(|cid| Cid::parse(cid).ok()));
+    }
+    Ok(repeats.into_iter().collect())
+}
+
+/// Each of `cids` once, if the store has them all.
+fn present(snapshot: &Connection, mut cids: Vec<Cid>) -> Result<Vec<Cid>, ReadError> {
+    let mut seen = std::collections::HashSet::new();
+    cids.retain(|cid| seen.insert(cid.clone()));
+    let mut statement = snapshot.prepare_cached(r#"SELECT 1 FROM "repo_block" WHERE "cid" = ?1"#)?;
+    let mut missing = Vec::new();
+    for cid in &cids {
+        if statement.query_row(params![cid.to_string()], |_| Ok(())).optional()?.is_none() {
+            missing.push(cid.clone());
+        }
+    }
+    if missing.is_empty() { Ok(cids) } else { Err(ReadError::BlocksMissing(missing)) }
+}
+
+#[cfg(test)]
+mod tests;
