@@ -117,7 +117,7 @@ impl<'s, S: Blockstore> Tree<'s, S> {
     }
 
     /// The tree with this root, out of a store filled by somebody else: of every node that is opened, layer and keys
-    /// are checked.
+    /// are checked, but not that the keys are in order with those of other nodes: that takes a [`Walk`].
     #[must_use]
     pub fn of_foreign(blocks: &'s S, root: Cid) -> Self {
         Self { root: Child::Stored(root), editor: Editor::new(blocks, true) }
