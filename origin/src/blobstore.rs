@@ -33,6 +33,7 @@ use shared::syntax::Did;
 
 use crate::config::Blobs;
 use crate::db::{DbError, blocking};
+use crate::random;
 use disk::{Disk, Upload};
 
 /// How many bytes are gathered before they are hashed and written, and how many are read at once.
@@ -121,7 +122,7 @@ impl Blobstore {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self::Disk(DiskBlobstore(disk)) = self;
-        let (disk, did, key) = (Arc::clone(disk), did.clone(), Key::random()?);
+        let (disk, did, key) = (Arc::clone(disk), did.clone(), Key::random());
         let upload = {
             let key = key.clone();
             blocking(move || Ok::<_, BlobstoreError>(disk.begin(&did, &key)?)).await?
@@ -277,10 +278,8 @@ impl Blobstore {
 }
 
 impl Key {
-    fn random() -> io::Result<Self> {
-        let mut bytes = [0; KEY_BYTES];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(BASE32_NOPAD.encode(&bytes).to_ascii_lowercase()))
+    fn random() -> Self {
+        Self(BASE32_NOPAD.encode(&random::bytes::<KEY_BYTES>()).to_ascii_lowercase())
     }
 
     /// Reads a key as rows hold it; `None` for what cannot be one. It is safe as the name of a file.

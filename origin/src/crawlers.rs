@@ -1,7 +1,7 @@
 //! Telling relays that there is something new here.
 //!
 //! Each relay is asked to crawl this server when the server starts and whenever there is something new, but at most once in
-//! [`PACE`]; what comes sooner is told when that time is over, so that the last event before a silence is not missed. A
+//! 20 minutes; what comes sooner is told when that time is over, so that the last event before a silence is not missed. A
 //! relay that cannot be asked is tried again, less and less often, and logged once. Telling never waits and never fails:
 //! no write is held up by a relay.
 //!

@@ -29,6 +29,7 @@ impl Edge {
     ///
     /// When it is there and does not start.
     pub async fn start(origin: &str) -> Option<Self> {
+        crate::prepare_client();
         let (build, modules) = environment::edge().inspect_err(|reason| environment::skip(reason)).ok()?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/workerd.mjs");
         let mut process = Command::new("node")

@@ -17,8 +17,16 @@ pub use plc::Plc;
 /// Serves `router` on a port of 127.0.0.1 that the system chose, for as long as the test's runtime lives. Returns its URL,
 /// without a slash at the end.
 pub async fn serve(router: axum::Router) -> String {
+    prepare_client();
     let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, router).into_future());
     url
+}
+
+/// Lets `reqwest` make clients: it wants to know whose cryptography to use, even for plain HTTP. Whatever starts a server
+/// here has called it.
+pub fn prepare_client() {
+    // An error says that it is known already.
+    let _known = rustls::crypto::ring::default_provider().install_default();
 }

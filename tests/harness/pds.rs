@@ -27,6 +27,7 @@ impl Pds {
 
     /// As [`Pds::start`], on `address`.
     pub async fn start_on(address: SocketAddr) -> Self {
+        crate::prepare_client();
         let directory = tempfile::tempdir().unwrap();
         let config = Config::from_variables([("PDS_DATA_DIRECTORY", directory.path())]).unwrap();
         let app = App::open(config).unwrap();

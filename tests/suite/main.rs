@@ -3,4 +3,5 @@
 
 mod edge;
 mod health;
+mod identity;
 mod plc;

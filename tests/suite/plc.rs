@@ -334,6 +334,7 @@ async fn run(file: &std::path::Path) -> (Child, String) {
 
 #[tokio::test]
 async fn the_binary_keeps_its_log_when_it_is_killed() {
+    tests::prepare_client();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("plc.sqlite");
     let genesis = Body::genesis(state(&[1])).sign(&key(1));

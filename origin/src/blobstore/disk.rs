@@ -88,7 +88,7 @@ impl Disk {
     }
 
     fn copy(&self, did: &Did, from: &Path, to: &Path) -> io::Result<()> {
-        let mut copy = Upload::begin(&self.copies.join(did.as_str()), &Key::random()?)?;
+        let mut copy = Upload::begin(&self.copies.join(did.as_str()), &Key::random())?;
         io::copy(&mut File::open(from)?, &mut copy.file)?;
         copy.file.sync_all()?;
         fs::rename(&copy.path, to)?;

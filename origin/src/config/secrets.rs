@@ -15,6 +15,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use shared::crypto::{Curve, SigningKey};
 
 use super::variables::Variables;
+use crate::random;
 
 /// The file of the secrets that the server made itself: a JSON object of variables.
 pub const SECRETS_FILE: &str = "headwater-secrets.json";
@@ -118,8 +119,13 @@ impl Made {
         }
         let mut made = BTreeMap::new();
         for (name, _) in given.iter().filter(|(_, value)| value.is_none()) {
-            let length = if *name == ADMIN { 16 } else { 32 };
-            made.insert((*name).to_owned(), random_hex(length).map_err(failed)?);
+            // The length that the reference's set-up gives each.
+            let hex = if *name == ROTATION {
+                HEXLOWER.encode(&random::bytes::<32>())
+            } else {
+                HEXLOWER.encode(&random::bytes::<16>())
+            };
+            made.insert((*name).to_owned(), hex);
         }
         let text = serde_json::to_string_pretty(&made).map_err(|error| failed(error.into()))?;
         match write_new(directory, &path, text.as_bytes()) {
@@ -167,10 +173,4 @@ fn write_new(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::remove_file(&unfinished)?;
     linked?;
     File::open(directory)?.sync_all()
-}
-
-fn random_hex(length: usize) -> io::Result<String> {
-    let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes)?;
-    Ok(HEXLOWER.encode(&bytes))
 }

@@ -218,7 +218,7 @@ fn localhost_starts_without_configuration_and_keeps_its_secrets() {
     assert_eq!(local(&data, &[("PDS_PORT", "0")]).unwrap().public_url(2600), "http://localhost:2600");
     assert_eq!(first.handles.domains, [".test"]);
     assert!(matches!(first.storage.blobs, Blobs::Disk { location, .. } if location == data.join("blocks")));
-    assert_eq!((first.secrets.jwt.expose().len(), first.secrets.admin_password.expose().len()), (64, 32));
+    assert_eq!((first.secrets.jwt.expose().len(), first.secrets.admin_password.expose().len()), (32, 32));
     let mode = fs::metadata(data.join(SECRETS_FILE)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(fs::read_dir(&data).unwrap().count(), 1);
