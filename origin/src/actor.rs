@@ -11,8 +11,10 @@
 
 mod commit;
 pub mod export;
+pub mod import;
 pub mod prepare;
 pub mod read;
+mod recover;
 mod store;
 
 use std::collections::HashMap;
@@ -29,6 +31,7 @@ use crate::db::{DbError, Options, blocking};
 use crate::sequencer::Sequencer;
 
 pub use commit::{Backlink, Committed, Prepared, WriteError};
+pub use recover::{Recommitted, Swept};
 pub use store::{Created, Store};
 
 /// Why a store cannot be opened or made.
