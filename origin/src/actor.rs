@@ -9,6 +9,7 @@
 //! On the disk, as the reference lays it out: `<actors>/<first two hex digits of SHA-256(did)>/<did>/store.sqlite`, and
 //! beside it `key`, the 32 raw bytes of the signing key.
 
+pub mod blobs;
 mod commit;
 pub mod export;
 pub mod import;
