@@ -9,10 +9,13 @@
 //! On the disk, as the reference lays it out: `<actors>/<first two hex digits of SHA-256(did)>/<did>/store.sqlite`, and
 //! beside it `key`, the 32 raw bytes of the signing key.
 
+pub mod blobs;
 mod commit;
 pub mod export;
+pub mod import;
 pub mod prepare;
 pub mod read;
+mod recover;
 mod store;
 
 use std::collections::HashMap;
@@ -29,6 +32,7 @@ use crate::db::{DbError, Options, blocking};
 use crate::sequencer::Sequencer;
 
 pub use commit::{Backlink, Committed, Prepared, WriteError};
+pub use recover::{Recommitted, Swept};
 pub use store::{Created, Store};
 
 /// Why a store cannot be opened or made.

@@ -171,11 +171,27 @@ impl Db {
         &self,
         write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        in_transaction(&mut held(&self.inner.writer), write)
+    }
+
+    /// [`Self::write_blocking`] with the database at `path` beside this one, to be read under the name `staged`.
+    ///
+    /// # Errors
+    /// What `write` returns, or a [`DbError`].
+    pub fn write_beside_blocking<T, E: From<DbError>>(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut writer = held(&self.inner.writer);
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(DbError::from)?;
-        let done = write(&transaction)?;
-        transaction.commit().map_err(DbError::from)?;
-        Ok(done)
+        // After a panic in an earlier call there is one.
+        let _none = writer.execute("DETACH DATABASE staged", []);
+        writer.execute("ATTACH DATABASE ?1 AS staged", [path.to_string_lossy()]).map_err(DbError::from)?;
+        let done = in_transaction(&mut writer, write);
+        // Statements that know the other database must not outlive it. What is committed is, whether it goes or stays.
+        writer.flush_prepared_statement_cache();
+        let _stays_until_the_next = writer.execute("DETACH DATABASE staged", []);
+        done
     }
 
     /// Moves the whole write-ahead log into the database and empties it, so that the one file is the database.
@@ -214,6 +230,16 @@ where
     #[expect(clippy::disallowed_methods, reason = "this is the file that blocks")]
     let task = tokio::task::spawn_blocking(work);
     task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))
+}
+
+fn in_transaction<T, E: From<DbError>>(
+    writer: &mut Connection,
+    write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(DbError::from)?;
+    let done = write(&transaction)?;
+    transaction.commit().map_err(DbError::from)?;
+    Ok(done)
 }
 
 /// A panic while the lock was held left no transaction behind: dropping one rolls it back.

@@ -13,7 +13,7 @@ mod blob;
 pub mod json;
 mod map;
 
-pub use blob::{BlobRef, blobs, holds_legacy_blob};
+pub use blob::{BlobRef, blobs, holds_legacy_blob, legacy_blobs};
 pub use map::Map;
 pub(crate) use map::key_order;
 

@@ -372,7 +372,7 @@ fn publish(transaction: &Transaction<'_>, blob: &BlobRef) -> Result<(), WriteErr
 }
 
 /// Deletes the blocks that nothing references any more. Records may share one, and a node may be one besides.
-fn delete_blocks(transaction: &Transaction<'_>, diff: &CommitDiff) -> Result<(), WriteError> {
+pub(super) fn delete_blocks(transaction: &Transaction<'_>, diff: &CommitDiff) -> Result<(), WriteError> {
     let mut statement = transaction.prepare_cached(
         r#"DELETE FROM "repo_block" WHERE "cid" = ?1 AND NOT EXISTS (SELECT 1 FROM "record" WHERE "cid" = ?1)"#,
     )?;

@@ -42,6 +42,7 @@ pub struct Store {
     opening: Mutex<()>,
     writing: Arc<tokio::sync::Mutex<Writing>>,
     progress: Arc<Mutex<Progress>>,
+    importing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub(super) struct Writing {
     /// Where the repository stands, once it was read. Nobody else writes, so it stays true.
     pub(super) head: Option<Head>,
     /// Whether what an earlier process left is sequenced, and the account is on the dirty list.
-    ready: bool,
+    pub(super) ready: bool,
 }
 
 /// How far the commits of this store have come in this process.
@@ -91,6 +92,7 @@ impl Store {
             opening: Mutex::default(),
             writing: Arc::default(),
             progress: Arc::default(),
+            importing: Arc::default(),
         }
     }
 
@@ -191,6 +193,16 @@ impl Store {
         self.directory.join("store.sqlite")
     }
 
+    /// Where its files are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The right to import; `None` while somebody else has it. Writes go on meanwhile.
+    pub(super) fn try_import(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.importing).try_lock_owned().ok()
+    }
+
     /// Waits for the store's lock: nobody else writes while the guard lives.
     pub(super) async fn lock(&self) -> OwnedMutexGuard<Writing> {
         Arc::clone(&self.writing).lock_owned().await
@@ -210,6 +222,18 @@ impl Store {
         self.progress().failed = false;
         writing.ready = true;
         Ok(())
+    }
+
+    /// Sees to it that everything committed so far is sequenced: nothing of it stands in the queue any more.
+    pub(super) async fn settle(&self, writing: &mut Writing) -> Result<(), WriteError> {
+        loop {
+            self.make_ready(writing).await?;
+            // Requests are answered in order, so that what was handed over before this one is decided with it.
+            self.sequencer.mark_dirty(self.did.clone()).await?;
+            if !self.progress().failed {
+                return Ok(());
+            }
+        }
     }
 
     /// Hands over the events that were committed and are not sequenced. `None` when there are none.

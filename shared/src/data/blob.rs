@@ -55,20 +55,24 @@ pub fn blobs(value: &Value) -> Vec<BlobRef> {
     found
 }
 
-/// Whether `value` holds a blob in the shape of before 2023: a map of exactly `cid`, a CID as a string, and
-/// `mimeType`. New records must not.
+/// Whether `value` holds a blob in the shape of before 2023. New records must not.
 #[must_use]
 pub fn holds_legacy_blob(value: &Value) -> bool {
-    let mut found = false;
-    walk(value, &mut |map| found |= is_legacy(map));
+    !legacy_blobs(value).is_empty()
+}
+
+/// Every blob in `value` that is in the shape of before 2023: a map of exactly `cid`, a CID as a string, and `mimeType`.
+#[must_use]
+pub fn legacy_blobs(value: &Value) -> Vec<Cid> {
+    let mut found = Vec::new();
+    walk(value, &mut |map| found.extend(from_legacy_map(map)));
     found
 }
 
-fn is_legacy(map: &Map) -> bool {
+fn from_legacy_map(map: &Map) -> Option<Cid> {
     let text = |key| map.get(key).and_then(Value::as_str);
-    map.len() == 2
-        && text("mimeType").is_some_and(|mime| !mime.is_empty())
-        && text("cid").is_some_and(|cid| Cid::parse(cid).is_ok())
+    text("mimeType").filter(|mime| !mime.is_empty() && map.len() == 2)?;
+    Cid::parse(text("cid")?).ok()
 }
 
 fn walk(value: &Value, visit: &mut impl FnMut(&Map)) {
