@@ -1,6 +1,8 @@
 //! The suite: the real origin and the real Worker, over HTTP. Every test's name is a sentence that it proves.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod account;
 mod edge;
 mod health;
 mod plc;
+mod record;
