@@ -3,19 +3,52 @@
 //! At most one server at a time has a data directory: [`App::open`] takes a lock on `headwater.lock` in it and holds it
 //! for as long as any clone lives. The lock is on that file and never on a database, so that backups and `sqlite3` read
 //! on while the server runs. The system drops it when the process ends, however it ends.
+//!
+//! What it opens it opens in the order of the dependencies: accounts, the sequence (which tells the accounts where
+//! repositories stand), the accounts' own stores, identities.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
-use crate::config::Config;
+use shared::lexicon::Catalog;
+use shared::syntax::Did;
+use shared::token::{EmptySecret, HmacKey};
+
+use crate::account::{AccountConfig, Accounts, HandlePolicy, InvitePolicy, put_roots};
+use crate::actor::Actors;
+use crate::announce::Announcements;
+use crate::config::{Config, Invites};
+use crate::db::{Db, DbError};
+use crate::identity::{self, Resolver};
+use crate::random;
+use crate::sequencer::{NewHead, RootSink, Sequencer};
+
+/// How much of each database a connection keeps in memory, in KiB.
+const ACCOUNTS_KIB: u32 = 4 * 1024;
+const SEQUENCER_KIB: u32 = 2 * 1024;
+const ACTOR_KIB: u32 = 512;
 
 /// Handles to everything the handlers need.
 #[derive(Clone, Debug)]
 pub struct App {
-    config: Arc<Config>,
-    _lock: Arc<File>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    accounts: Accounts,
+    actors: Actors,
+    announcements: Announcements,
+    identity: Resolver,
+    catalog: Catalog,
+    /// The port that is listened on, once one is.
+    port: OnceLock<u16>,
+    // Last, so that nobody else has the directory while anything above closes.
+    _lock: File,
 }
 
 /// Why a data directory was not opened.
@@ -32,6 +65,15 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// A database in it cannot be opened.
+    #[error("a database cannot be opened")]
+    Db(#[from] DbError),
+    /// Identities cannot be resolved.
+    #[error("identities cannot be resolved")]
+    Identity(#[from] identity::OpenError),
+    /// `PDS_JWT_SECRET` is empty.
+    #[error("sessions cannot be signed")]
+    Secret(#[from] EmptySecret),
 }
 
 impl App {
@@ -41,14 +83,105 @@ impl App {
     ///
     /// When another server has it, or the system refuses.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        let lock = lock(&config.storage.data_directory)?;
-        Ok(Self { config: Arc::new(config), _lock: Arc::new(lock) })
+        let storage = &config.storage;
+        let lock = lock(&storage.data_directory)?;
+        let accounts = Accounts::open(&storage.account_db, storage.sqlite(ACCOUNTS_KIB), account_config(&config)?)?;
+        let roots = Box::new(Roots(accounts.db().clone()));
+        let sequencer = Sequencer::open(&storage.sequencer_db, storage.sqlite(SEQUENCER_KIB), roots)?;
+        let announcements = Announcements::new(accounts.clone(), sequencer.clone());
+        let (actors, options) = (storage.actors.clone(), storage.sqlite(ACTOR_KIB));
+        let actors = Actors::new(actors, options, storage.open_actors, sequencer, random::clock_id());
+        let identity = Resolver::open(&config)?;
+        let catalog = Catalog::builtin();
+        let port = OnceLock::new();
+        let inner = Inner { config, accounts, actors, announcements, identity, catalog, port, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The configuration the server was started with.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.inner.config
+    }
+
+    /// The accounts.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.inner.accounts
+    }
+
+    /// The accounts' own stores.
+    #[must_use]
+    pub fn actors(&self) -> &Actors {
+        &self.inner.actors
+    }
+
+    /// The way of what happens to accounts into the sequence.
+    #[must_use]
+    pub fn announcements(&self) -> &Announcements {
+        &self.inner.announcements
+    }
+
+    /// DIDs and handles, resolved.
+    #[must_use]
+    pub fn identity(&self) -> &Resolver {
+        &self.inner.identity
+    }
+
+    /// The record types that are known.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// The address clients use; see [`Config::public_url`].
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        self.config().public_url(self.inner.port.get().copied().unwrap_or_default())
+    }
+
+    /// Says which port is listened on; the first time counts.
+    pub(crate) fn listens_on(&self, port: u16) {
+        let _known = self.inner.port.set(port);
+    }
+}
+
+fn account_config(config: &Config) -> Result<AccountConfig, EmptySecret> {
+    let handles = &config.handles;
+    let invites = match config.invites {
+        Invites::Open => InvitePolicy { required: false, interval_millis: None, epoch_millis: 0 },
+        Invites::Required { interval, epoch_millis } => {
+            let millis = interval.map(|interval| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
+            InvitePolicy { required: true, interval_millis: millis, epoch_millis }
+        }
+    };
+    Ok(AccountConfig {
+        service_did: config.service.did.clone(),
+        jwt_key: HmacKey::new(config.secrets.jwt.expose().as_bytes())?,
+        hostname: config.service.hostname.clone(),
+        handles: HandlePolicy {
+            domains: handles.domains.clone(),
+            min: handles.min_length,
+            max: handles.max_length,
+            reserved: handles.reserved,
+            unreserved: handles.unreserved.clone(),
+        },
+        invites,
+        password_threads: thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+/// Keeps the accounts' copy of where repositories stand, for listing.
+struct Roots(Db);
+
+impl RootSink for Roots {
+    fn moved(&mut self, heads: &[(Did, NewHead)]) {
+        let kept = self.0.write_blocking(|tx| -> Result<_, DbError> {
+            Ok(put_roots(tx, heads.iter().map(|(did, head)| (did, &head.commit, &head.rev)))?)
+        });
+        if let Err(error) = kept {
+            tracing::error!(%error, repositories = heads.len(), "the list of repositories is behind");
+        }
     }
 }
 

@@ -295,6 +295,14 @@ impl Config {
     }
 }
 
+impl Handles {
+    /// Whether a name, in lower case, is under one of the domains, or is one itself.
+    #[must_use]
+    pub fn is_served(&self, name: &str) -> bool {
+        self.domains.iter().any(|domain| name.ends_with(domain.as_str()) || Some(name) == domain.strip_prefix('.'))
+    }
+}
+
 impl Storage {
     /// How databases are opened; each connection keeps `cache_kib` KiB in memory.
     #[must_use]

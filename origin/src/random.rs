@@ -14,6 +14,12 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A clock identifier for TIDs: one of the 32 that the reference draws from.
+#[must_use]
+pub fn clock_id() -> u16 {
+    u16::from(bytes::<1>()[0] % 32)
+}
+
 /// `groups` groups of `size` letters of base32 in lower case (`a-z2-7`), joined by dashes. A letter is 5 bits, and there
 /// can be 51 of them.
 #[must_use]

@@ -63,6 +63,9 @@ pub struct Batch {
     pub head: Option<NewHead>,
     /// Whether these events close a gap that an earlier failure left.
     pub repair: bool,
+    /// The last place in the accounts' outbox that they were taken from, if they were: it is noted with them, so that
+    /// none is taken twice.
+    pub drained: Option<i64>,
 }
 
 /// Why events were not sequenced. They are not published, and will not be unless they are handed over again.
@@ -175,6 +178,19 @@ impl Sequencer {
             let rev = statement.query_row([did.as_str()], |row| row.get::<_, String>(0)).optional()?;
             Ok(rev.and_then(|rev| Tid::parse(&rev).ok()))
         })
+    }
+
+    /// The last place in the accounts' outbox that was taken into the sequence; 0 before the first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn drained(&self) -> Result<i64, DbError> {
+        self.db
+            .read(|connection| {
+                let mut statement = connection.prepare_cached(r#"SELECT max("id") FROM "headwater_drained""#)?;
+                Ok(statement.query_row([], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0))
+            })
+            .await
     }
 
     /// Deletes the events of an account that is gone, but for those after `keep_from`: its tombstone.

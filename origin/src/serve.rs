@@ -6,6 +6,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::app::App;
-use crate::xrpc::router;
+use crate::http::router;
 
 /// How long requests under way may go on after the signal to stop. Fly.io and Docker kill a process that takes longer.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -30,6 +31,14 @@ pub async fn serve(
     app: App,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    app.listens_on(listener.local_addr()?.port());
+    let announcements = app.announcements().clone();
+    tokio::spawn(async move {
+        // A process that ended in between left it to this one.
+        if let Err(error) = announcements.catch_up().await {
+            tracing::error!(%error, "events of accounts wait to be sequenced");
+        }
+    });
     serve_router(listener, router(app), shutdown, DRAIN_LIMIT).await
 }
 
@@ -40,7 +49,8 @@ async fn serve_router(
     drain_limit: Duration,
 ) -> io::Result<()> {
     let (stopping, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         shutdown.await;
         tracing::info!("stopping");
         // Dropping the sender is the message.

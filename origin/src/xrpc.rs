@@ -1,43 +1,67 @@
-//! The route table: every path the server answers, and what answers it.
+//! The route table: every method that is answered here, who may call it, how large its input may be, and what answers it.
 //!
-//! Whatever it does not name is answered with an error in the XRPC envelope: an unknown method under `/xrpc/` with 501,
-//! any other path with 404. <https://atproto.com/specs/xrpc>
+//! Whatever the table does not name falls to [`catchall`]. What a line means, step by step, is in [`call`]; the handlers
+//! are in the modules named after the methods' names. <https://atproto.com/specs/xrpc>
 
-use axum::http::{Method, Uri};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Serialize;
+mod call;
+mod catchall;
+mod explain;
+mod identity;
+mod input;
+mod output;
+mod params;
+mod path;
+mod refuse;
+mod repo;
+mod server;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::any;
+use shared::data::{Value, json};
+use shared::identity::DidDocument;
+use shared::token::session::Scope;
 
 use crate::app::App;
-use crate::error::XrpcError;
+use crate::auth::{Access, Anybody, Refresh, ServiceOptional};
+use call::{Route, Routes, procedure, query};
+use input::{JSON, WRITES};
+use server::{account, session};
 
-/// The whole server as an axum router.
-pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/xrpc/_health", get(health))
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(app)
+#[rustfmt::skip]
+fn table() -> Vec<Route> {
+    let standard = Access::standard;
+    vec![
+        query("com.atproto.identity.resolveHandle", Anybody, identity::resolve_handle),
+
+        procedure("com.atproto.repo.applyWrites", standard(), WRITES, repo::apply_writes),
+        procedure("com.atproto.repo.createRecord", standard(), WRITES, repo::create_record),
+        procedure("com.atproto.repo.deleteRecord", standard(), JSON, repo::delete_record),
+        query("com.atproto.repo.describeRepo", Anybody, repo::describe_repo),
+        query("com.atproto.repo.getRecord", Anybody, repo::get_record),
+        query("com.atproto.repo.listRecords", Anybody, repo::list_records),
+        procedure("com.atproto.repo.putRecord", standard(), WRITES, repo::put_record),
+
+        procedure("com.atproto.server.createAccount", ServiceOptional, JSON, account::create_account),
+        procedure("com.atproto.server.createSession", Anybody, JSON, session::create_session),
+        procedure("com.atproto.server.deleteSession", Refresh { expired: true }, JSON, session::delete_session),
+        query("com.atproto.server.describeServer", Anybody, server::describe_server),
+        query("com.atproto.server.getSession", standard().or(Scope::SignupQueued), session::get_session),
+        procedure("com.atproto.server.refreshSession", Refresh { expired: false }, JSON, session::refresh_session),
+    ]
 }
 
-#[derive(Serialize)]
-struct Health {
-    version: &'static str,
+/// Everything below `/xrpc/`.
+pub(crate) fn router(app: App) -> Router<App> {
+    let calls = any(call::answer).with_state((app, Arc::new(Routes::new(table()))));
+    Router::new().route("/xrpc/{*method}", calls)
 }
 
-/// `_health`: the server answers, and with which version.
-async fn health() -> Json<Health> {
-    Json(Health { version: env!("CARGO_PKG_VERSION") })
+/// A DID document as an answer holds it; `None` if it is not of the data model, as a number with a fraction is not.
+fn document_json(document: &DidDocument) -> Option<Value> {
+    json::parse(&serde_json::to_vec(document.as_json()).ok()?).ok()
 }
 
-async fn unknown(uri: Uri) -> XrpcError {
-    if uri.path().starts_with("/xrpc/") {
-        XrpcError::method_not_implemented()
-    } else {
-        XrpcError::not_found(uri.path())
-    }
-}
-
-async fn wrong_method(method: Method) -> XrpcError {
-    XrpcError::method_not_allowed(method.as_str())
-}
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::Plc;
+
 /// A running origin.
 #[derive(Debug)]
 pub struct Pds {
@@ -27,9 +29,22 @@ impl Pds {
 
     /// As [`Pds::start`], on `address`.
     pub async fn start_on(address: SocketAddr) -> Self {
+        Self::start_with(address, &[]).await
+    }
+
+    /// As [`Pds::start`], without invites and with the did:plc directory `plc`.
+    pub async fn start_open(plc: &Plc) -> Self {
+        let variables = [("PDS_DID_PLC_URL", plc.url("")), ("PDS_INVITE_REQUIRED", "false".to_owned())];
+        let dev = [("PDS_DEV_MODE", "true".to_owned())];
+        Self::start_with((Ipv4Addr::LOCALHOST, 0).into(), &[variables.as_slice(), &dev].concat()).await
+    }
+
+    /// As [`Pds::start_on`], with more of an environment.
+    async fn start_with(address: SocketAddr, variables: &[(&str, String)]) -> Self {
         crate::prepare_client();
         let directory = tempfile::tempdir().unwrap();
-        let config = Config::from_variables([("PDS_DATA_DIRECTORY", directory.path())]).unwrap();
+        let path = ("PDS_DATA_DIRECTORY", directory.path().to_str().unwrap().to_owned());
+        let config = Config::from_variables(variables.iter().cloned().chain([path])).unwrap();
         let app = App::open(config).unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();

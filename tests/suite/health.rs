@@ -24,7 +24,7 @@ async fn every_error_is_an_xrpc_envelope() {
     for (request, status, name) in cases {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status, "{name}");
-        assert_eq!(answer.headers()["content-type"], "application/json");
+        assert_eq!(answer.headers()["content-type"], "application/json; charset=utf-8");
         let body: Value = answer.json().await.unwrap();
         assert_eq!(body["error"], name);
         assert!(body["message"].is_string(), "{body}");

@@ -1,7 +1,9 @@
 //! The suite: the real origin and the real Worker, over HTTP. Every test's name is a sentence that it proves.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod account;
 mod edge;
 mod health;
 mod identity;
 mod plc;
+mod record;

@@ -83,16 +83,17 @@ impl Accounts {
         Ok(self.config().handles.claim(handle, has_did, rigour)?)
     }
 
-    /// Speaks for a handle and an address that nobody has, whatever the status of who might, and checks the invite code
-    /// if one is required. They are the caller's until the reservation is dropped.
+    /// Speaks for a handle, an address and, if one is brought, a DID that nobody has, whatever the status of who might,
+    /// and checks the invite code if one is required. They are the caller's until the reservation is dropped.
     ///
     /// # Errors
     /// [`AccountError::InviteUnavailable`], [`AccountError::HandleTaken`], [`AccountError::EmailTaken`],
-    /// [`AccountError::Db`].
+    /// [`AccountError::DidTaken`], [`AccountError::Db`].
     pub async fn reserve_sign_up(
         &self,
         handle: &Handle,
         email: &str,
+        did: Option<&Did>,
         invite_code: Option<&str>,
     ) -> Result<Reservation, AccountError> {
         let mut reservation = self.inner.reservations.open();
@@ -100,6 +101,8 @@ impl Accounts {
         let (handle, email) = (handle.clone(), email.to_lowercase());
         let handle_free = reservation.add(handle.as_str());
         let email_free = reservation.add(&email);
+        let did_free = did.is_none_or(|did| reservation.add(did.as_str()));
+        let did = did.cloned();
         let code = invite_code.filter(|_| self.config().invites.required).map(str::to_owned);
         self.db()
             .read(move |c| {
@@ -112,7 +115,10 @@ impl Accounts {
                 if !email_free || mailed_otherwise(c, &email, "")? {
                     return Err(AccountError::EmailTaken(given));
                 }
-                Ok(())
+                match did {
+                    Some(did) if !did_free || by_did(c, &did)?.is_some() => Err(AccountError::DidTaken(did)),
+                    _ => Ok(()),
+                }
             })
             .await?;
         Ok(reservation)

@@ -7,8 +7,6 @@
 //!
 //! Specification: <https://atproto.com/specs/handle>.
 
-use std::collections::BTreeSet;
-
 use shared::syntax::{Handle, SyntaxError, Tld};
 
 use super::slur::has_slur;
@@ -23,14 +21,16 @@ pub struct HandlePolicy {
     pub min: usize,
     /// How long a front part may be, in characters.
     pub max: usize,
-    /// Front parts that nobody gets, in place of the built-in list.
-    pub reserved: Option<BTreeSet<String>>,
+    /// Whether nobody gets the built-in list's front parts.
+    pub reserved: bool,
+    /// Front parts that anybody gets although that list has them.
+    pub unreserved: Vec<String>,
 }
 
 impl Default for HandlePolicy {
     /// The reference's: 3 to 18 characters, none of about a thousand names, no domain.
     fn default() -> Self {
-        Self { domains: Vec::new(), min: 3, max: 18, reserved: None }
+        Self { domains: Vec::new(), min: 3, max: 18, reserved: true, unreserved: Vec::new() }
     }
 }
 
@@ -130,10 +130,8 @@ impl HandlePolicy {
     }
 
     fn check_front(&self, front: &str, rigour: Rigour) -> Result<(), HandleError> {
-        let reserved = match &self.reserved {
-            Some(reserved) => reserved.contains(front),
-            None => words::RESERVED.contains(front),
-        };
+        let reserved =
+            self.reserved && words::RESERVED.contains(front) && !self.unreserved.iter().any(|free| free == front);
         match front.len() {
             _ if front.contains('.') => Err(HandleError::Characters),
             len if len < self.min => Err(HandleError::TooShort),
@@ -172,11 +170,13 @@ mod tests {
 
     #[test]
     fn lengths_and_reserved_names_are_the_operators() {
-        let own = HandlePolicy { min: 1, max: 20, reserved: Some(BTreeSet::from(["ash".to_owned()])), ..policy() };
+        let own = HandlePolicy { min: 1, max: 20, unreserved: vec!["blog".to_owned()], ..policy() };
         assert!(own.claim("x.test", false, Rigour::Full).is_ok());
         assert!(own.claim(&format!("{}.test", "x".repeat(20)), false, Rigour::Full).is_ok());
         assert!(own.claim("blog.test", false, Rigour::Full).is_ok());
-        assert_eq!(own.claim("ash.test", false, Rigour::Full), Err(HandleError::Reserved));
+        assert_eq!(own.claim("bot.test", false, Rigour::Full), Err(HandleError::Reserved));
+        let free = HandlePolicy { reserved: false, ..policy() };
+        assert!(free.claim("bot.test", false, Rigour::Full).is_ok());
     }
 
     #[test]

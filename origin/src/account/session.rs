@@ -16,7 +16,7 @@ use shared::token::session::{self, REFRESH_LIFETIME, Scope};
 use super::password::{self, OLD_PASSWORD_MAX, Place, same};
 use super::{Account, AccountConfig, AccountError, Accounts, Include, by_did};
 use crate::random;
-use crate::time::{now_micros, now_millis};
+use crate::time::{now_millis, now_seconds};
 
 /// How long a refresh token goes on after it was used, in milliseconds.
 const GRACE_MILLIS: i64 = 2 * 60 * 60 * 1000;
@@ -276,10 +276,6 @@ const fn scope_of(credential: &Credential) -> Scope {
 
 fn new_id() -> String {
     session::token_id(random::bytes())
-}
-
-fn now_seconds() -> u64 {
-    now_micros() / 1_000_000
 }
 
 /// A row of `refresh_token`.

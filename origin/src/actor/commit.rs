@@ -154,7 +154,8 @@ impl Actors {
                 Ok(committed.map(|(committed, event)| {
                     let (did, rev) = (store.did().clone(), committed.head.rev);
                     let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
-                    let ticket = store.hand_over(Batch { did, events: vec![event], head, repair: false }, rev);
+                    let ticket =
+                        store.hand_over(Batch { did, events: vec![event], head, repair: false, drained: None }, rev);
                     (committed, ticket)
                 }))
                 // The lock goes with `writing`, here.

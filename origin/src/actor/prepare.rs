@@ -13,6 +13,7 @@ use shared::repo::Record;
 use shared::syntax::{AtUri, Did, Nsid, RecordKey};
 
 use super::Backlink;
+use crate::account::has_slur;
 
 /// A record ready to be written.
 #[derive(Debug, Clone)]
@@ -41,6 +42,9 @@ pub enum PrepareError {
         /// What stands in the record.
         found: String,
     },
+    /// A record key that holds a slur.
+    #[error("Unacceptable slur in record key")]
+    Slur,
     /// A record that its lexicon refuses, or one that had to be validated and whose lexicon is not known.
     #[error(transparent)]
     Lexicon(#[from] LexiconError),
@@ -62,6 +66,9 @@ pub fn prepare_record(
     validate: Option<bool>,
 ) -> Result<PreparedRecord, PrepareError> {
     let Value::Map(mut map) = record else { return Err(PrepareError::NotAnObject) };
+    if has_slur(rkey.as_str()) {
+        return Err(PrepareError::Slur);
+    }
     match map.get("$type") {
         None => drop(map.insert("$type", collection.as_str())),
         Some(Value::String(found)) if found == collection.as_str() => {}

@@ -256,7 +256,7 @@ impl Store {
             vec![sync_event(&self.did, rev, &Block { cid: commit.clone(), bytes })?]
         };
         let head = Some(NewHead { commit, rev });
-        Ok(Some(self.hand_over(Batch { did: self.did.clone(), events, head, repair }, rev)))
+        Ok(Some(self.hand_over(Batch { did: self.did.clone(), events, head, repair, drained: None }, rev)))
     }
 
     /// Gives the events of a commit their place in the sequencer's queue.

@@ -40,7 +40,13 @@ pub(super) fn key() -> SigningKey {
 pub(super) async fn account(actors: &Actors, n: usize) -> Created {
     let created = actors.create(&did(n), key()).await.unwrap();
     let head = Some(NewHead { commit: created.head.commit.clone(), rev: created.head.rev });
-    let batch = crate::sequencer::Batch { did: did(n), events: vec![created.commit.clone()], head, repair: false };
+    let batch = crate::sequencer::Batch {
+        did: did(n),
+        events: vec![created.commit.clone()],
+        head,
+        repair: false,
+        drained: None,
+    };
     actors.sequencer().append(batch, None).await.unwrap().unwrap();
     created
 }

@@ -26,7 +26,7 @@ fn identity(n: usize) -> Body {
 }
 
 fn batch(n: usize) -> Batch {
-    Batch { did: did(n), events: vec![identity(n)], head: None, repair: false }
+    Batch { did: did(n), events: vec![identity(n)], head: None, repair: false, drained: None }
 }
 
 fn open(directory: &Path) -> (Sequencer, Roots) {
@@ -124,13 +124,17 @@ async fn after_a_failure_an_account_waits_for_its_repair_and_others_go_on() {
     meddler
         .execute_batch("CREATE TRIGGER full BEFORE INSERT ON repo_seq BEGIN SELECT RAISE(ABORT, 'disk full'); END")
         .unwrap();
-    assert!(matches!(sequencer.append(batch(1), None).await.unwrap(), Err(SequenceError::Db(_))));
+    let rev = Tid::from_parts(1_700_000_000_000_000, 1);
+    let commit = |n| Batch { head: Some(NewHead { commit: Cid::of_cbor(b"commit"), rev }), ..batch(n) };
+    assert!(matches!(sequencer.append(batch(2), None).await.unwrap(), Err(SequenceError::Db(_))));
+    assert!(matches!(sequencer.append(commit(1), None).await.unwrap(), Err(SequenceError::Db(_))));
     meddler.execute_batch("DROP TRIGGER full").unwrap();
-    assert!(matches!(sequencer.append(batch(1), None).await.unwrap(), Err(SequenceError::Gap)));
-    sequencer.append(batch(2), None).await.unwrap().unwrap();
-    sequencer.append(Batch { repair: true, ..batch(1) }, None).await.unwrap().unwrap();
+    assert!(matches!(sequencer.append(commit(1), None).await.unwrap(), Err(SequenceError::Gap)));
     sequencer.append(batch(1), None).await.unwrap().unwrap();
-    assert_eq!(sequencer.range(0, None, 10).await.unwrap().len(), 3);
+    sequencer.append(commit(2), None).await.unwrap().unwrap();
+    sequencer.append(Batch { repair: true, ..commit(1) }, None).await.unwrap().unwrap();
+    sequencer.append(commit(1), None).await.unwrap().unwrap();
+    assert_eq!(sequencer.range(0, None, 10).await.unwrap().len(), 4);
 }
 
 #[tokio::test]

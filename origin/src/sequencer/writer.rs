@@ -153,7 +153,10 @@ impl Writer {
                 tracing::error!(%error, requests = group.len(), "events were not sequenced");
                 let error = SequenceError::Db(Arc::new(error));
                 for request in group {
-                    if let Request::Append { batch, .. } = &request {
+                    // Only what moves the head leaves a gap.
+                    if let Request::Append { batch, .. } = &request
+                        && batch.head.is_some()
+                    {
                         self.gaps.insert(batch.did.clone());
                     }
                     request.refuse(&error);
@@ -207,7 +210,7 @@ fn append(
     gaps: &HashSet<Did>,
     written: &mut Written,
 ) -> Result<Outcome, DbError> {
-    if gaps.contains(&batch.did) && !batch.repair {
+    if gaps.contains(&batch.did) && !batch.repair && batch.head.is_some() {
         return Ok(Outcome::Refused(SequenceError::Gap));
     }
     let time = now_datetime();
@@ -247,6 +250,13 @@ fn append(
         let seq = i64::try_from(last.get()).unwrap_or(i64::MAX);
         statement.execute(params![batch.did.as_str(), head.rev.as_str(), seq])?;
         written.heads.push((batch.did.clone(), head.clone()));
+    }
+    if let Some(id) = batch.drained {
+        let mut statement = transaction.prepare_cached(
+            r#"INSERT INTO "headwater_drained" ("source", "id") VALUES ('accounts', ?1)
+               ON CONFLICT ("source") DO UPDATE SET "id" = excluded."id""#,
+        )?;
+        statement.execute([id])?;
     }
     if batch.repair {
         written.closed.push(batch.did.clone());

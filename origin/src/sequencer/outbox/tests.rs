@@ -38,7 +38,13 @@ fn event(n: usize, weight: usize) -> Batch {
         let rev = Tid::from_parts(1_700_000_000_000_000, 1);
         Event::Sync(shared::firehose::Sync { did: did(n), rev, blocks }).encode().unwrap()
     };
-    Batch { did: did(n), events: vec![if weight == 0 { small } else { heavy() }], head: None, repair: false }
+    Batch {
+        did: did(n),
+        events: vec![if weight == 0 { small } else { heavy() }],
+        head: None,
+        repair: false,
+        drained: None,
+    }
 }
 
 async fn append(sequencer: &Sequencer, count: usize, weight: usize) {

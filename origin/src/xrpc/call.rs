@@ -1,0 +1,171 @@
+//! How a call is answered, step by step.
+//!
+//! 1. The path names a method, and the verb is the method's; 2. parameters are read; 3. whoever calls proves to be who
+//! they must be; 4. the body is read; 5. the handler does what there is to do; 6. its answer goes out. The order decides
+//! which error a client sees who makes two at once, and is the reference's.
+//!
+//! A query ends when its client goes away. A procedure does not: once its input is read it goes on in a task of its own,
+//! so that it cannot stop between two things that belong together.
+//!
+//! Specification: <https://atproto.com/specs/xrpc>.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method as Verb, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use serde::de::DeserializeOwned;
+use shared::xrpc::{Method, MethodKind};
+
+use super::input::Input;
+use super::{catchall, output, params, path};
+use crate::app::App;
+use crate::auth::{Asked, Auth};
+use crate::error::XrpcError;
+
+/// What a handler is called with.
+pub(super) struct Call<C = (), P = (), I = ()> {
+    /// The server.
+    pub(super) app: App,
+    /// Who calls.
+    pub(super) caller: C,
+    /// The parameters.
+    pub(super) params: P,
+    /// The input.
+    pub(super) input: I,
+}
+
+/// What a handler answers.
+pub(super) type Answer<T> = Result<T, XrpcError>;
+
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// A line of the route table: a method and what answers it.
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// The media type of its input, `None` if it takes none.
+    #[cfg(test)]
+    pub(super) input: Option<&'static str>,
+    run: Box<dyn Fn(App, Request) -> Answering + Send + Sync>,
+}
+
+/// A query: answered by `handler` to whoever satisfies `auth`.
+pub(super) fn query<A, P, O, H, F>(nsid: &'static str, auth: A, handler: H) -> Route
+where
+    A: Auth,
+    P: DeserializeOwned + Send + 'static,
+    O: IntoResponse,
+    H: Fn(Call<A::Caller, P>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer<O>> + Send + 'static,
+{
+    route(Method::query(nsid), auth, 0, move |call| {
+        let answering = AssertUnwindSafe(handler(call)).catch_unwind();
+        async move { answering.await.unwrap_or_else(|_| Err(panicked(nsid))) }
+    })
+}
+
+/// A procedure: its input has at most `limit` bytes.
+pub(super) fn procedure<A, P, I, O, H, F>(nsid: &'static str, auth: A, limit: u64, handler: H) -> Route
+where
+    A: Auth,
+    P: DeserializeOwned + Send + 'static,
+    I: Input,
+    O: IntoResponse + Send + 'static,
+    H: Fn(Call<A::Caller, P, I>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer<O>> + Send + 'static,
+{
+    route(Method::procedure(nsid), auth, limit, move |call| {
+        let answering = tokio::spawn(handler(call));
+        async move { answering.await.unwrap_or_else(|_| Err(panicked(nsid))) }
+    })
+}
+
+fn panicked(nsid: &str) -> XrpcError {
+    XrpcError::internal(format!("the handler of {nsid} panicked"))
+}
+
+fn route<A, P, I, O, H, F>(method: Method, auth: A, limit: u64, handler: H) -> Route
+where
+    A: Auth,
+    P: DeserializeOwned + Send + 'static,
+    I: Input,
+    O: IntoResponse,
+    H: Fn(Call<A::Caller, P, I>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer<O>> + Send,
+{
+    let (auth, handler) = (Arc::new(auth), Arc::new(handler));
+    let run = move |app: App, request: Request| -> Answering {
+        let (auth, handler) = (Arc::clone(&auth), Arc::clone(&handler));
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let params = match params::read(method.nsid, parts.uri.query()) {
+                Ok(params) => params,
+                Err(error) => return error.into_response(),
+            };
+            let answered = async {
+                let asked = Asked { app: &app, nsid: method.nsid, headers: &parts.headers };
+                let caller = auth.verify(&asked).await?;
+                let input = I::read(method.nsid, &parts.headers, body, limit).await?;
+                handler(Call { app: app.clone(), caller, params, input }).await
+            };
+            let mut answer = answered.await.into_response();
+            if A::DECIDES {
+                let headers = answer.headers_mut();
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+                headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+            }
+            output::unless_known(&parts.method, &parts.headers, answer)
+        })
+    };
+    Route {
+        method,
+        #[cfg(test)]
+        input: I::ENCODING,
+        run: Box::new(run),
+    }
+}
+
+/// Every method that is answered here, by its name in lower case.
+pub(super) struct Routes(HashMap<String, Route>);
+
+impl Routes {
+    pub(super) fn new(routes: impl IntoIterator<Item = Route>) -> Self {
+        Self(routes.into_iter().map(|route| (route.method.nsid.to_ascii_lowercase(), route)).collect())
+    }
+
+    /// The method that is called `name`, in any case.
+    fn find(&self, name: &str) -> Option<&Route> {
+        self.0.get(&name.to_ascii_lowercase())
+    }
+}
+
+/// Answers what is asked below `/xrpc/`.
+pub(super) async fn answer(State((app, routes)): State<(App, Arc<Routes>)>, request: Request) -> Response {
+    let Some(name) = path::method_name(request.uri().path()) else {
+        return XrpcError::invalid_request("invalid xrpc path").into_response();
+    };
+    let Some(route) = routes.find(name) else {
+        return catchall::answer(name, request.method()).into_response();
+    };
+    let (found, expected) = (request.method(), verb(route.method.kind));
+    match *found {
+        Verb::GET | Verb::HEAD if expected == Verb::GET => (route.run)(app, request).await,
+        Verb::POST if expected == Verb::POST => (route.run)(app, request).await,
+        Verb::GET | Verb::HEAD | Verb::POST => {
+            XrpcError::invalid_request(format!("Incorrect HTTP method ({found}) expected {expected}")).into_response()
+        }
+        _ => catchall::answer(name, found).into_response(),
+    }
+}
+
+/// The verb that a method is called with; a HEAD is a GET whose answer has no body.
+fn verb(kind: MethodKind) -> Verb {
+    match kind {
+        MethodKind::Query | MethodKind::Subscription => Verb::GET,
+        MethodKind::Procedure => Verb::POST,
+    }
+}

@@ -1,0 +1,56 @@
+//! Calls of methods that are not answered here.
+
+use axum::http::Method;
+use shared::xrpc::error_name;
+
+use crate::error::XrpcError;
+
+/// Methods that nobody may call in an account's name elsewhere: what they do is this server's, or its owner's, alone.
+const PROTECTED: [&str; 16] = [
+    "com.atproto.admin.sendEmail",
+    "com.atproto.identity.requestPlcOperationSignature",
+    "com.atproto.identity.signPlcOperation",
+    "com.atproto.identity.updateHandle",
+    "com.atproto.server.activateAccount",
+    "com.atproto.server.confirmEmail",
+    "com.atproto.server.createAppPassword",
+    "com.atproto.server.deactivateAccount",
+    "com.atproto.server.getAccountInviteCodes",
+    "com.atproto.server.getSession",
+    "com.atproto.server.listAppPasswords",
+    "com.atproto.server.requestAccountDelete",
+    "com.atproto.server.requestEmailConfirmation",
+    "com.atproto.server.requestEmailUpdate",
+    "com.atproto.server.revokeAppPassword",
+    "com.atproto.server.updateEmail",
+];
+
+/// The answer to a call of `name`, which no route took.
+pub(super) fn answer(name: &str, verb: &Method) -> XrpcError {
+    if !matches!(*verb, Method::GET | Method::HEAD | Method::POST) {
+        return XrpcError::invalid_request("XRPC requests only supports GET and POST");
+    }
+    if PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name)) {
+        return XrpcError::refused(error_name::INVALID_TOKEN, "Bad token method");
+    }
+    XrpcError::method_not_implemented()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_answers_is_refused_by_name() {
+        let cases = [
+            ("com.example.unknown", Method::GET, "501 MethodNotImplemented"),
+            ("com.example.unknown", Method::POST, "501 MethodNotImplemented"),
+            ("com.example.unknown", Method::DELETE, "400 InvalidRequest"),
+            ("com.atproto.server.GETSESSION", Method::GET, "400 InvalidToken"),
+        ];
+        for (name, verb, expected) in cases {
+            let error = answer(name, &verb);
+            assert_eq!(format!("{} {}", error.status().as_u16(), error.name()), expected, "{verb} {name}");
+        }
+    }
+}

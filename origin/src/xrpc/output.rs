@@ -1,0 +1,98 @@
+//! Answers: JSON, nothing, or whatever else a handler makes a [`Response`] of.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::input::Json;
+use crate::error::XrpcError;
+
+/// How many bytes of its hash make the tag of a public answer.
+const TAG_LEN: usize = 12;
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(json) => json_response(json),
+            Err(error) => XrpcError::internal(error).into_response(),
+        }
+    }
+}
+
+/// JSON that anybody may see, with an `ETag` by which a reader who has it already is told just that.
+///
+/// The tag is a hash of the answer, so it is right whatever the answer was made of.
+pub(super) struct Public<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Public<T> {
+    fn into_response(self) -> Response {
+        let json = match serde_json::to_vec(&self.0) {
+            Ok(json) => json,
+            Err(error) => return XrpcError::internal(error).into_response(),
+        };
+        let hash = Sha256::digest(&json);
+        let tag = format!("\"{}\"", BASE64URL_NOPAD.encode(&hash[..TAG_LEN]));
+        let mut response = json_response(json);
+        if let Ok(tag) = HeaderValue::try_from(tag) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+fn json_response(json: Vec<u8>) -> Response {
+    let mut response = Body::from(json).into_response();
+    let json_type = HeaderValue::from_static("application/json; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, json_type);
+    response
+}
+
+/// 304 without a body in place of an answer that the asker has: one whose `ETag` is named by `If-None-Match`.
+pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response) -> Response {
+    let reads = matches!(*method, Method::GET | Method::HEAD) && answer.status() == StatusCode::OK;
+    let Some(tag) = answer.headers().get(header::ETAG).filter(|_| reads) else { return answer };
+    if !asked.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known, tag)) {
+        return answer;
+    }
+    let (mut parts, _) = answer.into_parts();
+    parts.status = StatusCode::NOT_MODIFIED;
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::empty())
+}
+
+/// Whether a list of tags names `tag`, by the weak comparison of RFC 9110, section 8.8.3.2.
+fn names(list: &HeaderValue, tag: &HeaderValue) -> bool {
+    fn opaque(tag: &str) -> &str {
+        tag.strip_prefix("W/").unwrap_or(tag)
+    }
+    let (Ok(list), Ok(tag)) = (list.to_str(), tag.to_str()) else { return false };
+    list.split(',').map(str::trim).any(|known| known == "*" || opaque(known) == opaque(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(if_none_match: &str) -> Response {
+        let mut asked = HeaderMap::new();
+        asked.insert(header::IF_NONE_MATCH, if_none_match.parse().unwrap());
+        unless_known(&Method::GET, &asked, Public("body").into_response())
+    }
+
+    #[test]
+    fn a_reader_who_has_the_answer_gets_no_body() {
+        let tag = Public("body").into_response().headers()["etag"].to_str().unwrap().to_owned();
+        for known in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
+            let answer = answered(&known);
+            assert_eq!(answer.status(), StatusCode::NOT_MODIFIED, "{known}");
+            assert_eq!(answer.headers()["etag"], tag.as_str());
+            assert!(!answer.headers().contains_key("content-type"));
+        }
+        assert_eq!(answered("\"x\"").status(), StatusCode::OK);
+        assert_ne!(Public("other").into_response().headers()["etag"], tag.as_str());
+    }
+}

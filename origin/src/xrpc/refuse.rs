@@ -1,0 +1,138 @@
+//! What the errors of the modules below are to a client.
+//!
+//! Whoever asked for the impossible is told so in the reference's words; whatever is our own fault is a 500 that tells
+//! nothing. Every variant is named, so that a new one is thought about here.
+
+use axum::http::StatusCode;
+use shared::repo::{ApplyError, MAX_OPS};
+use shared::xrpc::error_name;
+
+use crate::account::{AccountError, ErrorKind};
+use crate::actor::prepare::PrepareError;
+use crate::actor::read::ReadError;
+use crate::actor::{ActorError, WriteError};
+use crate::announce::AnnounceError;
+use crate::db::DbError;
+use crate::error::XrpcError;
+use crate::identity::ResolveError;
+use crate::identity::plc::DirectoryError;
+
+impl From<AccountError> for XrpcError {
+    fn from(error: AccountError) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Internal => return Self::internal(error),
+        };
+        Self::new(status, error.name(), error.to_string())
+    }
+}
+
+impl From<DbError> for XrpcError {
+    fn from(error: DbError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<ActorError> for XrpcError {
+    fn from(error: ActorError) -> Self {
+        match error {
+            ActorError::NotFound(did) => {
+                Self::refused(error_name::REPO_NOT_FOUND, format!("Could not find repo for DID: {did}"))
+            }
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<ReadError> for XrpcError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Actor(error) => error.into(),
+            ReadError::BlocksMissing(cids) => {
+                let cids: Vec<String> = cids.iter().map(ToString::to_string).collect();
+                Self::invalid_request(format!("Could not find cids: {}", cids.join(",")))
+            }
+            ReadError::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error_name::NOT_ENOUGH_RESOURCES, error.to_string())
+            }
+            error @ (ReadError::Damaged(_) | ReadError::Tree(_) | ReadError::Unfinished) => Self::internal(error),
+        }
+    }
+}
+
+impl From<PrepareError> for XrpcError {
+    fn from(error: PrepareError) -> Self {
+        Self::invalid_request(error.to_string())
+    }
+}
+
+impl From<AnnounceError> for XrpcError {
+    fn from(error: AnnounceError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<WriteError> for XrpcError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Apply(error) => error.into(),
+            WriteError::Actor(error) => error.into(),
+            WriteError::SwapCommit(at) => Self::refused(error_name::INVALID_SWAP, format!("Commit was at {at}")),
+            // It was active when the call began.
+            WriteError::NotAdmitted => Self::unauthorized(error_name::ACCOUNT_DEACTIVATED, "Account is deactivated"),
+            WriteError::BlobNotFound(cid) => {
+                Self::refused(error_name::BLOB_NOT_FOUND, format!("Could not find blob: {cid}"))
+            }
+            WriteError::BlobMimeType { said, is, .. } => {
+                let message = format!("Referenced Mimetype does not match stored blob. Expected: {is}, Got: {said}");
+                Self::refused(error_name::INVALID_MIME_TYPE, message)
+            }
+            WriteError::BlobSize { said, is, .. } => {
+                let message = format!("Referenced Size does not match stored blob. Expected: {is}, Got: {said}");
+                Self::refused(error_name::INVALID_SIZE, message)
+            }
+            error @ (WriteError::NothingToDo
+            | WriteError::RevExhausted(_)
+            | WriteError::Damaged(_)
+            | WriteError::Event(_)
+            | WriteError::Sequence(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<ApplyError> for XrpcError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::TooManyWrites(_) => Self::invalid_request(format!("Too many writes. Max: {MAX_OPS}")),
+            ApplyError::CommitTooLarge(_) => Self::invalid_request("Too many writes. Max event size: 2MB"),
+            ApplyError::SwapMismatch { current, .. } => {
+                let current = current.map_or_else(|| "null".to_owned(), |cid| cid.to_string());
+                Self::refused(error_name::INVALID_SWAP, format!("Record was at {current}"))
+            }
+            error @ (ApplyError::PathTwice(_)
+            | ApplyError::RecordTooLarge { .. }
+            | ApplyError::RecordExists(_)
+            | ApplyError::RecordMissing(_)) => Self::invalid_request(error.to_string()),
+            error @ (ApplyError::RevNotAbove { .. } | ApplyError::Mst(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<ResolveError> for XrpcError {
+    fn from(error: ResolveError) -> Self {
+        Self::invalid_request("Could not resolve DID").caused_by(error)
+    }
+}
+
+impl From<DirectoryError> for XrpcError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Refused { message, .. } => {
+                Self::invalid_request(message.unwrap_or_else(|| "Unable to perform PLC operation".to_owned()))
+            }
+            error => Self::upstream("Unable to perform PLC operation").caused_by(error),
+        }
+    }
+}

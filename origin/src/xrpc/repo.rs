@@ -1,0 +1,245 @@
+//! `com.atproto.repo.*`: writing and reading records.
+//!
+//! Every write is prepared, put into one list and handed to [`crate::actor::Actors::apply_writes`]; only what it is made
+//! of differs.
+
+use shared::api::repo::{
+    ApplyWrites, ApplyWritesOutput, CommitMeta, CreateRecord, CreateRecordOutput, DeleteRecord, DeleteRecordOutput,
+    DescribeRepoOutput, DescribeRepoParams, GetRecordOutput, GetRecordParams, ListRecordsOutput, ListRecordsParams,
+    ListedRecord, PutRecord, PutRecordOutput, ValidationStatus, WriteOp, WriteResult,
+};
+use shared::cid::Cid;
+use shared::data::Value;
+use shared::repo::{ApplyError, MAX_OPS, Record, Swap, Write};
+use shared::syntax::{AtIdentifier, AtUri, Did, Handle, Nsid, Path, RecordKey};
+use shared::xrpc::error_name;
+
+use super::call::{Answer, Call};
+use super::input::Json;
+use super::output::Public;
+use crate::account::{self, Account, Include};
+use crate::actor::prepare::{PrepareError, PreparedRecord, prepare_record};
+use crate::actor::read::{self, Listing};
+use crate::actor::{Committed, Prepared, WriteError};
+use crate::app::App;
+use crate::auth::{Caller, Standing};
+use crate::db::DbError;
+use crate::error::XrpcError;
+use crate::time::next_tid;
+
+/// com.atproto.repo.createRecord
+pub(super) async fn create_record(
+    Call { app, caller, input: Json(input), .. }: Call<Caller, (), Json<CreateRecord>>,
+) -> Answer<Json<CreateRecordOutput>> {
+    let did = own_repo(&app, &caller, &input.repo).await?;
+    let CreateRecord { collection, rkey, record, validate, swap_commit, .. } = input;
+    let place = Place { did: &did, collection, rkey: rkey.unwrap_or_else(|| next_tid().into()) };
+    let mut draft = place.draft(&app, record, validate, |path, record| Write::Create { path, record })?;
+    draft.write.replaces_links = validate != Some(false);
+    let commit = meta(apply(&app, &did, vec![draft.write], swap_commit).await?);
+    Ok(Json(CreateRecordOutput { uri: draft.uri, cid: draft.cid, commit, validation_status: draft.status }))
+}
+
+/// com.atproto.repo.putRecord
+pub(super) async fn put_record(
+    Call { app, caller, input: Json(input), .. }: Call<Caller, (), Json<PutRecord>>,
+) -> Answer<Json<PutRecordOutput>> {
+    let did = own_repo(&app, &caller, &input.repo).await?;
+    let PutRecord { collection, rkey, record, validate, swap_record: swap, swap_commit, .. } = input;
+    let place = Place { did: &did, collection, rkey };
+    let draft = place.draft(&app, record, validate, |path, record| Write::Put { path, record, swap })?;
+    let commit = meta(apply(&app, &did, vec![draft.write], swap_commit).await?);
+    Ok(Json(PutRecordOutput { uri: draft.uri, cid: draft.cid, commit, validation_status: draft.status }))
+}
+
+/// com.atproto.repo.deleteRecord
+pub(super) async fn delete_record(
+    Call { app, caller, input: Json(input), .. }: Call<Caller, (), Json<DeleteRecord>>,
+) -> Answer<Json<DeleteRecordOutput>> {
+    let did = own_repo(&app, &caller, &input.repo).await?;
+    let DeleteRecord { collection, rkey, swap_record, swap_commit, .. } = input;
+    let write = deletion(Path::new(&collection, &rkey), swap_record.map_or(Swap::Any, Swap::Is));
+    let commit = match apply(&app, &did, vec![write], swap_commit).await {
+        // There is none: what was asked for is so.
+        Err(WriteError::Apply(ApplyError::RecordMissing(_))) => None,
+        applied => meta(applied?),
+    };
+    Ok(Json(DeleteRecordOutput { commit }))
+}
+
+/// com.atproto.repo.applyWrites
+pub(super) async fn apply_writes(
+    Call { app, caller, input: Json(input), .. }: Call<Caller, (), Json<ApplyWrites>>,
+) -> Answer<Json<ApplyWritesOutput>> {
+    let did = own_repo(&app, &caller, &input.repo).await?;
+    let ApplyWrites { validate, writes: ops, swap_commit, .. } = input;
+    if ops.len() > MAX_OPS {
+        return Err(ApplyError::TooManyWrites(ops.len()).into());
+    }
+    let drafts = ops.into_iter().enumerate().map(|(nth, op)| draft_op(&app, &did, nth, op, validate));
+    let (writes, results): (Vec<_>, Vec<_>) = drafts.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let commit = meta(apply(&app, &did, writes, swap_commit).await?);
+    Ok(Json(ApplyWritesOutput { commit, results: Some(results) }))
+}
+
+/// com.atproto.repo.getRecord
+pub(super) async fn get_record(Call { app, params, .. }: Call<(), GetRecordParams>) -> Answer<Public<GetRecordOutput>> {
+    let GetRecordParams { repo, collection, rkey, cid } = params;
+    let account = app.accounts().by_identifier(&repo, Include::ACTIVE).await?;
+    let account = account.ok_or_else(|| XrpcError::invalid_request("Could not locate record"))?;
+    let uri = AtUri::record(&account.did, &collection, &rkey);
+    let wanted = uri.clone();
+    let store = app.actors().store(&account.did).await?;
+    let record = store.db()?.read(move |connection| read::record(connection, &wanted, cid.as_ref())).await?;
+    let record = record
+        .ok_or_else(|| XrpcError::refused(error_name::RECORD_NOT_FOUND, format!("Could not locate record: {uri}")))?;
+    Ok(Public(GetRecordOutput { uri: record.uri, cid: Some(record.cid), value: record.value }))
+}
+
+/// com.atproto.repo.listRecords
+pub(super) async fn list_records(
+    Call { app, params, .. }: Call<(), ListRecordsParams>,
+) -> Answer<Public<ListRecordsOutput>> {
+    let ListRecordsParams { repo, collection, limit, cursor, reverse } = params;
+    let account = app.accounts().by_identifier(&repo, Include::ACTIVE).await?;
+    let account = account.ok_or_else(|| XrpcError::invalid_request(format!("Could not find repo: {repo}")))?;
+    let listing = Listing { collection, limit: limit.get().into(), cursor, reverse };
+    let store = app.actors().store(&account.did).await?;
+    let records = store.db()?.read(move |connection| read::list_records(connection, &account.did, &listing)).await?;
+    let cursor = records.last().and_then(|last| last.uri.rkey()).map(|rkey| rkey.as_str().to_owned());
+    let records =
+        records.into_iter().map(|record| ListedRecord { uri: record.uri, cid: record.cid, value: record.value });
+    Ok(Public(ListRecordsOutput { cursor, records: records.collect() }))
+}
+
+/// com.atproto.repo.describeRepo
+pub(super) async fn describe_repo(
+    Call { app, params, .. }: Call<(), DescribeRepoParams>,
+) -> Answer<Public<DescribeRepoOutput>> {
+    let account = available(&app, &params.repo).await?;
+    let unresolved = || XrpcError::invalid_request(format!("Could not resolve DID: {}", account.did));
+    let document = app.identity().resolve_did(&account.did).await.map_err(|error| unresolved().caused_by(error))?;
+    let document = document.ok_or_else(unresolved)?;
+    let did_doc = super::document_json(&document).ok_or_else(unresolved)?;
+    let store = app.actors().store(&account.did).await?;
+    let collections = store.db()?.read(read::collections).await?;
+    Ok(Public(DescribeRepoOutput {
+        handle_is_correct: account.handle.is_some() && document.handle() == account.handle,
+        handle: account.handle.unwrap_or_else(Handle::invalid),
+        did: account.did,
+        did_doc,
+        collections: collections.iter().filter_map(|collection| Nsid::parse(collection).ok()).collect(),
+    }))
+}
+
+/// The caller's own repository, which `repo` must mean, if its account may write.
+async fn own_repo(app: &App, caller: &Caller, repo: &AtIdentifier) -> Result<Did, XrpcError> {
+    app.announcements().catch_up().await?;
+    let account = Standing::ACTIVE.check(app.accounts().by_identifier(repo, Include::ALL).await?)?;
+    if account.did == caller.did { Ok(account.did) } else { Err(XrpcError::authentication_required()) }
+}
+
+/// The account whose repository anybody may read.
+async fn available(app: &App, repo: &AtIdentifier) -> Result<Account, XrpcError> {
+    let account = app.accounts().by_identifier(repo, Include::ALL).await?;
+    let refused = |name, what| Err(XrpcError::refused(name, format!("{what}: {repo}")));
+    match account {
+        None => refused(error_name::REPO_NOT_FOUND, "Could not find repo for DID"),
+        Some(account) if account.takedown_ref.is_some() => {
+            refused(error_name::REPO_TAKENDOWN, "Repo has been takendown")
+        }
+        Some(account) if account.deactivated_at.is_some() => {
+            refused(error_name::REPO_DEACTIVATED, "Repo has been deactivated")
+        }
+        Some(account) => Ok(account),
+    }
+}
+
+/// Where a record is to be.
+struct Place<'a> {
+    did: &'a Did,
+    collection: Nsid,
+    rkey: RecordKey,
+}
+
+/// A write of a record, and what its writer is told of it.
+struct Draft {
+    write: Prepared,
+    uri: AtUri,
+    cid: Cid,
+    status: Option<ValidationStatus>,
+}
+
+impl Place<'_> {
+    /// Prepares `record` for this place, to be written by `write`.
+    fn draft(
+        &self,
+        app: &App,
+        record: Value,
+        validate: Option<bool>,
+        write: impl FnOnce(Path, Record) -> Write,
+    ) -> Result<Draft, PrepareError> {
+        let Self { did, collection, rkey } = self;
+        let PreparedRecord { record, blobs, backlinks, status } =
+            prepare_record(app.catalog(), collection, rkey, record, validate)?;
+        let (uri, cid) = (AtUri::record(did, collection, rkey), record.cid.clone());
+        let write = write(Path::new(collection, rkey), record);
+        Ok(Draft { write: Prepared { write, blobs, backlinks, replaces_links: false }, uri, cid, status })
+    }
+}
+
+/// Prepares one write of a batch, the one at `nth` place.
+fn draft_op(
+    app: &App,
+    did: &Did,
+    nth: usize,
+    op: WriteOp,
+    validate: Option<bool>,
+) -> Result<(Prepared, WriteResult), XrpcError> {
+    let (place, value, creates) = match op {
+        WriteOp::Create { collection, rkey, value } => {
+            (Place { did, collection, rkey: rkey.unwrap_or_else(|| next_tid().into()) }, value, true)
+        }
+        WriteOp::Update { collection, rkey, value } => (Place { did, collection, rkey }, value, false),
+        WriteOp::Delete { collection, rkey } => {
+            return Ok((deletion(Path::new(&collection, &rkey), Swap::Any), WriteResult::Delete {}));
+        }
+    };
+    let drafted = place.draft(app, value, validate, |path, record| match creates {
+        true => Write::Create { path, record },
+        false => Write::Update { path, record, swap: Swap::Any },
+    });
+    let Draft { write, uri, cid, status } = drafted.map_err(|error| match error {
+        PrepareError::Lexicon(error) => error.within(["writes".into(), nth.into(), "record".into()]).into(),
+        error => error,
+    })?;
+    let result = match creates {
+        true => WriteResult::Create { uri, cid, validation_status: status },
+        false => WriteResult::Update { uri, cid, validation_status: status },
+    };
+    Ok((write, result))
+}
+
+fn deletion(path: Path, swap: Swap) -> Prepared {
+    Prepared { write: Write::Delete { path, swap }, blobs: Vec::new(), backlinks: Vec::new(), replaces_links: false }
+}
+
+/// Hands writes over, to be made if the account still takes them when their turn comes.
+async fn apply(
+    app: &App,
+    did: &Did,
+    writes: Vec<Prepared>,
+    swap_commit: Option<Cid>,
+) -> Result<Option<Committed>, WriteError> {
+    let (accounts, of) = (app.accounts().db().clone(), did.clone());
+    let admit = move || {
+        accounts.read_blocking(|connection| -> Result<_, DbError> {
+            Ok(account::by_did(connection, &of)?.is_some_and(|account| account.status().is_active()))
+        })
+    };
+    app.actors().apply_writes(did, writes, swap_commit, admit).await
+}
+
+fn meta(committed: Option<Committed>) -> Option<CommitMeta> {
+    committed.map(|committed| CommitMeta { cid: committed.head.commit, rev: committed.head.rev })
+}

@@ -1,0 +1,30 @@
+//! `com.atproto.server.*`.
+
+pub(super) mod account;
+pub(super) mod session;
+
+use shared::api::server::{Contact, DescribeServerOutput, Links};
+use shared::syntax::Uri;
+
+use super::call::{Answer, Call};
+use super::output::Public;
+use crate::config::Invites;
+
+/// com.atproto.server.describeServer
+pub(super) async fn describe_server(Call { app, .. }: Call) -> Answer<Public<DescribeServerOutput>> {
+    let config = app.config();
+    let service = &config.service;
+    let uri = |url: &Option<String>| url.as_deref().and_then(|url| Uri::parse(url).ok());
+    Ok(Public(DescribeServerOutput {
+        invite_code_required: Some(config.invites != Invites::Open),
+        phone_verification_required: None,
+        blob_upload_limit: Some(config.limits.blob),
+        available_user_domains: config.handles.domains.clone(),
+        links: Some(Links {
+            privacy_policy: uri(&service.privacy_policy_url),
+            terms_of_service: uri(&service.terms_of_service_url),
+        }),
+        contact: Some(Contact { email: service.contact_email_address.clone() }),
+        did: service.did.clone(),
+    }))
+}
