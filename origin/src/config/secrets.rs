@@ -157,7 +157,7 @@ impl Made {
             }
         }
         let path = directory.join(SECRETS_FILE);
-        variables.warn(format!("{} comes from {}, made by this server", filled.join(", "), path.display()));
+        variables.warn(format!("taken from {}, which this server made: {}", path.display(), filled.join(", ")));
     }
 }
 
