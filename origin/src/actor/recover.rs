@@ -100,7 +100,7 @@ impl Actors {
         }
         if !writing.ready {
             let of = store.clone();
-            blocking(move || of.db()?.write_blocking(|transaction| drop_pending(transaction))).await?;
+            blocking(move || of.db()?.write_blocking(drop_pending)).await?;
             self.sequencer().mark_clean(did.clone());
         }
         Ok(false)

@@ -16,9 +16,9 @@ async fn issuer(asked: &Asked<'_>, keys: &[&str], trusted: Option<&Did>) -> Resu
     };
     let audience = asked.app.config().service.did.as_str();
     let expected = Expected { audiences: &[audience], lxm: asked.nsid, keys, now: now_seconds() };
-    let auth = ServiceAuth::parse(token, &expected).map_err(refusal)?;
+    let auth = ServiceAuth::parse(token, &expected).map_err(|error| refusal(&error))?;
     if trusted.is_some_and(|trusted| trusted != auth.issuer()) {
-        return Err(refusal(ServiceAuthError::UntrustedIssuer));
+        return Err(refusal(&ServiceAuthError::UntrustedIssuer));
     }
     match verify(asked, &auth, false).await {
         Ok(issuer) => Ok(issuer),
@@ -36,10 +36,10 @@ async fn verify(asked: &Asked<'_>, auth: &ServiceAuth<'_>, fresh: bool) -> Resul
     let document = resolved.map_err(|error| refused("could not resolve iss did").caused_by(error))?;
     let document = document.ok_or_else(|| refused("could not resolve iss did"))?;
     let key = document.key(auth.key_id()).ok_or_else(|| refused("missing or bad key in did doc"))?;
-    Ok(auth.verify(&key).map_err(refusal)?.iss)
+    Ok(auth.verify(&key).map_err(|error| refusal(&error))?.iss)
 }
 
-fn refusal(error: ServiceAuthError) -> XrpcError {
+fn refusal(error: &ServiceAuthError) -> XrpcError {
     XrpcError::unauthorized(error.name(), error.to_string())
 }
 
@@ -89,7 +89,7 @@ impl Auth for Moderator {
     async fn verify(&self, asked: &Asked<'_>) -> Result<(), XrpcError> {
         let Authorization::Bearer(_) = Authorization::of(asked.headers)? else { return Admin.verify(asked).await };
         let trusted = asked.app.config().services.moderation.as_ref();
-        let trusted = trusted.ok_or_else(|| refusal(ServiceAuthError::UntrustedIssuer))?;
+        let trusted = trusted.ok_or_else(|| refusal(&ServiceAuthError::UntrustedIssuer))?;
         issuer(asked, &[ACCOUNT_KEY, LABELER_KEY], Some(&trusted.did)).await.map(drop)
     }
 }

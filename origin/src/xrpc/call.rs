@@ -1,7 +1,7 @@
 //! How a call is answered, step by step.
 //!
-//! 1. The path names a method, and the verb is the method's; 2. parameters are read; 3. whoever calls proves to be who
-//! they must be; 4. the body is read; 5. the handler does what there is to do; 6. its answer goes out. The order decides
+//! The path names a method, and the verb is the method's; then parameters are read; then whoever calls proves to be who
+//! they must be; then the body is read, the handler does what there is to do, and its answer goes out. The order decides
 //! which error a client sees who makes two at once, and is the reference's.
 //!
 //! A query ends when its client goes away. A procedure does not: once its input is read it goes on in a task of its own,

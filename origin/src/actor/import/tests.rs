@@ -227,7 +227,8 @@ async fn what_is_not_the_accounts_whole_sound_repository_changes_nothing() {
     let leaf = blocks.iter().position(|block| *block == record("foreign 42")).unwrap();
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 1;
-    let header = |roots: &[Cid]| [car::header(roots), good[car::header(&[root.clone()]).len()..].to_vec()].concat();
+    let header =
+        |roots: &[Cid]| [car::header(roots), good[car::header(std::slice::from_ref(&root)).len()..].to_vec()].concat();
     let no_map = Foreign::new(3);
     let no_map = |bytes: &'static [u8]| {
         let block = Block { cid: Cid::of_cbor(bytes), bytes: Bytes::from_static(bytes) };

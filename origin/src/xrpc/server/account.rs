@@ -110,7 +110,7 @@ fn new_identity(app: &App, handle: &Handle, input: &CreateAccount) -> Result<(Si
     let recovery = recovery.map_err(|error| XrpcError::invalid_request(format!("Invalid recovery key: {error}")))?;
     // Those who may overrule this server come before it.
     let rotation: Vec<_> =
-        [recovery, app.config().identity.recovery_key.clone(), Some(own.public_key())].into_iter().flatten().collect();
+        [recovery, app.config().identity.recovery_key, Some(own.public_key())].into_iter().flatten().collect();
     let state = State::of_account(&rotation, &key.public_key(), handle, &app.public_url());
     let operation = Body::genesis(state).sign(&own);
     let did = operation.did().map_err(XrpcError::internal)?;
