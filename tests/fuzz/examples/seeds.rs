@@ -14,6 +14,11 @@ use shared::data::json as data_json;
 use shared::firehose::{Account, AccountStatus, Commit, Event, Identity, Info, Seq, StreamError, Sync};
 use shared::identity::DidDocument;
 use shared::identity::plc::{Body, Operation, State};
+use shared::link::{
+    self, BodyDigest, Change, Changed, FeedKeys, ForwardKeys, Lease, Position, PublicBlob, PullAnswer, Purge,
+    PurgeScope, Push, PushedCommit, Record as LinkRecord, Region, RegionAnswer, Replica, Request, Revision,
+    SnapshotHead, SnapshotWriter, State as LinkState, Vouched,
+};
 use shared::repo::{Block, BlockMap, CommitDiff, Record, Repo, Swap, Write, car};
 use shared::syntax::{Datetime, Did, Handle, Nsid, Path, Tid};
 use shared::token::HmacKey;
@@ -31,7 +36,8 @@ fn main() -> Outcome<()> {
     identity()?;
     tokens()?;
     identifiers()?;
-    lexicons()
+    lexicons()?;
+    link()
 }
 
 /// Writes a seed of `target`.
@@ -253,4 +259,67 @@ fn lexicons() -> Outcome<()> {
         seed("lexicon", name, [serde_json::to_vec(document)?, vec![0], serde_json::to_vec(record)?].concat())?;
     }
     Ok(())
+}
+
+/// Messages, a snapshot and signed requests, each behind the byte that the target tells them apart by.
+fn link() -> Outcome<()> {
+    let (account, cid) = (did()?, Cid::parse(BLOB)?);
+    let replica = Replica { account: account.clone(), region: Region::parse("weur")? };
+    let blobs = vec![PublicBlob { cid: cid.clone(), mime_type: "image/png".to_owned(), size: 7 }];
+    let state = LinkState {
+        version: 7,
+        status: Some(AccountStatus::Deactivated),
+        handle: Some(Handle::parse("alice.example.com")?),
+        did_document: Some("{}".to_owned()),
+        signing_key: key()?.public_key(),
+        taken_down_records: vec!["app.bsky.feed.post/3jzfcijpj2z2a".to_owned()],
+        taken_down_blobs: vec![cid.clone()],
+        deleted_blobs: Vec::new(),
+    };
+    let commit = Change::Commit(PushedCommit { frame: b"frame".as_slice().into(), blobs: blobs.clone() });
+    let push = |change| Push { account: account.clone(), position: Position(9), previous: Position(8), change };
+    let (commit, changed) = (push(commit), push(Change::State(Box::new(state.clone()))));
+    let lease = Lease { millis: 60_000 };
+    let pulled = PullAnswer::Changes { pushes: vec![commit.clone(), changed.clone()], more: true, lease };
+    let region = RegionAnswer {
+        position: Position(9),
+        lease,
+        complete: true,
+        changed: vec![Changed { account: account.clone(), position: Position(9) }],
+        behind: vec![account.clone()],
+        handles: vec![Handle::parse("alice.example.com")?],
+        server: 3,
+    };
+    let purge = Purge { account: account.clone(), scope: PurgeScope::Blobs(vec![cid]) };
+    let message = |name: &str, body: Vec<u8>| seed("link", name, [vec![0], body].concat());
+    message("push-commit", link::encode(&commit)?)?;
+    message("push-state", link::encode(&changed)?)?;
+    message("pull-answer", link::encode(&pulled)?)?;
+    message("region-answer", link::encode(&region)?)?;
+    message("replica", link::encode(&replica)?)?;
+    message("purge", link::encode(&purge)?)?;
+
+    let revision = Revision { rev: Tid::from_parts(1_700_000_000_000_000, 7), commit: Cid::of_cbor(b"commit") };
+    let head = SnapshotHead { account: account.clone(), position: Position(9), state, revision: Some(revision) };
+    let mut out = vec![1];
+    let mut snapshot = SnapshotWriter::new(&head, &mut out)?;
+    snapshot.block(&Cid::of_cbor(b"commit"), b"commit", &mut out);
+    snapshot.records(&[LinkRecord { path: "a.b.c/d".to_owned(), cid: Cid::of_cbor(b"record") }], &mut out)?;
+    snapshot.blobs(&blobs, &mut out)?;
+    snapshot.end(&mut out)?;
+    seed("link", "snapshot", out)?;
+
+    let request = |path: &str, headers: &[(&str, String)]| {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        format!("\u{2}POST\n{path}\n{headers}")
+    };
+    let now = 1_700_000_000;
+    let path = replica.push_path();
+    let signed = Request { method: "POST", path: &path };
+    let feed = FeedKeys::new(&[7; 32], None)?.sign(signed, BodyDigest::of(b"")?, now, [7; 16]);
+    seed("link", "feed", request(&path, &feed))?;
+    let path = "/xrpc/com.atproto.server.createAccount?a=b";
+    let vouched = Vouched { client: [192, 0, 2, 1].into(), host: "pds.example.com".to_owned(), region: replica.region };
+    let forward = ForwardKeys::new(&[7; 32], None)?.sign(Request { method: "POST", path }, &vouched, now);
+    seed("link", "forward", request(path, &forward))
 }
