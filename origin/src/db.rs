@@ -23,6 +23,8 @@ pub use migrate::{MigrateError, Schema, Step};
 const IDLE_READERS: usize = 4;
 /// How long a connection waits for another process's lock, such as that of `sqlite3` or a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How large a write-ahead log stays, in bytes, once its content is in the database: after an import it was larger.
+const LOG_BYTES: i64 = 64 * 1024 * 1024;
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 64;
 
@@ -252,6 +254,7 @@ fn connect(path: &Path, options: Options, flags: OpenFlags) -> Result<Connection
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
     let synchronous = match options.synchronous {
