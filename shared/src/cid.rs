@@ -143,6 +143,10 @@ impl Cid {
     /// # Errors
     /// When `bytes` do not start with a whole well-formed CIDv1 of at most [`MAX_LEN`] bytes.
     pub fn read_prefix(bytes: &[u8]) -> Result<(Self, usize), CidError> {
+        if let Some(exact @ [VERSION, RAW | DAG_CBOR, SHA2_256, SHA2_256_LEN, ..]) = bytes.first_chunk::<ATPROTO_LEN>()
+        {
+            return Ok((Self(Repr::Atproto(*exact)), ATPROTO_LEN));
+        }
         let (_, len) = scan(bytes)?;
         let exact = bytes.get(..len).ok_or(CidError::Truncated)?;
         Ok((Self::from_bytes(exact)?, len))
@@ -215,7 +219,10 @@ impl Cid {
     /// Whether `bytes` are what this CID names; `None` when its hash function is not SHA-256, so that nobody can tell.
     #[must_use]
     pub fn matches(&self, bytes: &[u8]) -> Option<bool> {
-        self.sha256().map(|digest| digest == <[u8; 32]>::from(Sha256::digest(bytes)))
+        match &self.0 {
+            Repr::Atproto([_, _, _, _, digest @ ..]) => Some(digest[..] == Sha256::digest(bytes)[..]),
+            Repr::Foreign(_) => None,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 /// Cuts chunks into pieces.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl Pieces {
                 }
                 let len = usize::try_from(value).ok().filter(|len| *len <= limit);
                 self.expect = Expect::Piece(len.ok_or(LengthError::TooLong(value))?);
-                let _read = self.chunk.split_to(used);
+                self.chunk.advance(used);
                 return Ok(());
             }
         }
