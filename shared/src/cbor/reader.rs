@@ -29,8 +29,8 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
-    /// How many items may still be reserved before they are seen: in all, one for every byte of the input, so that
-    /// nested lengths cannot each claim the rest of it.
+    /// How many items may still be reserved before they are seen: in all, one for every four bytes of the input, so that
+    /// nested lengths cannot each claim the rest of it. An item is rarely shorter, and then the list grows.
     reserve: usize,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
     /// A reader at the start of `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, depth: 0, reserve: bytes.len() }
+        Self { bytes, at: 0, depth: 0, reserve: bytes.len() / 4 }
     }
 
     /// How many bytes it has read.
