@@ -154,7 +154,7 @@ struct Inserts {
 fn inserts(size: usize) -> Inserts {
     let end = size as u64 * 60_000_000;
     // Odd, which no key in the tree is.
-    let after = |number: u64| (u128::from(number) * u128::from(end) >> 32) as u64 | 1;
+    let after = |number: u64| ((u128::from(number) * u128::from(end)) >> 32) as u64 | 1;
     let anywhere = Numbers(size as u64).take(INSERTS).map(|number| key(number as usize, after(number))).collect();
     let newest = (0..INSERTS).map(|at| key(at, end + at as u64 + 1)).collect();
     Inserts { anywhere, newest }
