@@ -17,8 +17,8 @@ use shared::lexicon::Catalog;
 use shared::syntax::Did;
 use shared::token::{EmptySecret, HmacKey};
 
-use crate::account::{AccountConfig, Accounts, HandlePolicy, InvitePolicy, put_roots};
-use crate::actor::Actors;
+use crate::account::{self, AccountConfig, Accounts, HandlePolicy, InvitePolicy, put_roots};
+use crate::actor::{Actors, Swept};
 use crate::announce::Announcements;
 use crate::config::{Config, Invites};
 use crate::db::{Db, DbError};
@@ -138,6 +138,27 @@ impl App {
     #[must_use]
     pub fn public_url(&self) -> String {
         self.config().public_url(self.inner.port.get().copied().unwrap_or_default())
+    }
+
+    /// Tells the world what an earlier process did and had not told: first what happened to accounts, then commits. Calls
+    /// are answered meanwhile; a write to a repository with something to tell sees to it first.
+    pub(crate) async fn finish_earlier(&self) {
+        if let Err(error) = self.announcements().catch_up().await {
+            tracing::error!(%error, "events of accounts wait to be sequenced");
+        }
+        let accounts = self.accounts().db().clone();
+        let swept = self.actors().sweep(move |did| {
+            accounts.read_blocking(|connection| {
+                Ok(account::by_did(connection, did)?.is_some_and(|account| account.status().is_active()))
+            })
+        });
+        match swept.await {
+            Ok(swept) if swept == Swept::default() => {}
+            Ok(Swept { told, dropped, failed }) => {
+                tracing::info!(told, dropped, failed, "commits of an earlier process were looked through");
+            }
+            Err(error) => tracing::error!(%error, "commits of an earlier process wait to be sequenced"),
+        }
     }
 
     /// Says which port is listened on; the first time counts.

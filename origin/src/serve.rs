@@ -32,13 +32,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     app.listens_on(listener.local_addr()?.port());
-    let announcements = app.announcements().clone();
-    tokio::spawn(async move {
-        // A process that ended in between left it to this one.
-        if let Err(error) = announcements.catch_up().await {
-            tracing::error!(%error, "events of accounts wait to be sequenced");
-        }
-    });
+    let left_over = app.clone();
+    tokio::spawn(async move { left_over.finish_earlier().await });
     serve_router(listener, router(app), shutdown, DRAIN_LIMIT).await
 }
 

@@ -55,7 +55,7 @@ fn table() -> Vec<Route> {
 /// Everything below `/xrpc/`.
 pub(crate) fn router(app: App) -> Router<App> {
     let calls = any(call::answer).with_state((app, Arc::new(Routes::new(table()))));
-    Router::new().route("/xrpc/{*method}", calls)
+    Router::new().route("/xrpc/", calls.clone()).route("/xrpc/{*method}", calls)
 }
 
 /// A DID document as an answer holds it; `None` if it is not of the data model, as a number with a fraction is not.

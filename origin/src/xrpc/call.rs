@@ -1,8 +1,12 @@
 //! How a call is answered, step by step.
 //!
-//! The path names a method, and the verb is the method's; then parameters are read; then whoever calls proves to be who
-//! they must be; then the body is read, the handler does what there is to do, and its answer goes out. The order decides
-//! which error a client sees who makes two at once, and is the reference's.
+//! 1. The path names a method, and the verb is the method's.
+//! 2. Parameters are read.
+//! 3. Whoever calls proves to be who they must be.
+//! 4. The body is read.
+//! 5. The handler does what there is to do, and its answer goes out.
+//!
+//! The order decides which error a client sees who makes two at once, and is the reference's.
 //!
 //! A query ends when its client goes away. A procedure does not: once its input is read it goes on in a task of its own,
 //! so that it cannot stop between two things that belong together.

@@ -189,7 +189,7 @@ mod tests {
         let twice = refused::<GetServiceAuthParams>("com.atproto.server.getServiceAuth", "aud=a&aud=b");
         assert_eq!(
             twice,
-            r#"Invalid com.atproto.server.getServiceAuth params: Expected string value type (got array)"#
+            r#"Invalid com.atproto.server.getServiceAuth params: Expected string value type (got ["a", "b"])"#
         );
     }
 

@@ -51,12 +51,10 @@ impl From<ReadError> for XrpcError {
         match error {
             ReadError::Actor(error) => error.into(),
             ReadError::BlocksMissing(cids) => {
-                let cids: Vec<String> = cids.iter().map(ToString::to_string).collect();
-                Self::invalid_request(format!("Could not find cids: {}", cids.join(",")))
+                let cids: Vec<_> = cids.iter().map(ToString::to_string).collect();
+                Self::invalid_request(format!("Could not find cids: {}", cids.join(", ")))
             }
-            ReadError::Busy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, error_name::NOT_ENOUGH_RESOURCES, error.to_string())
-            }
+            error @ ReadError::Busy => Self::busy(error.to_string()),
             error @ (ReadError::Damaged(_) | ReadError::Tree(_) | ReadError::Unfinished) => Self::internal(error),
         }
     }
