@@ -59,7 +59,7 @@ async fn an_account_is_made_with_a_did_that_the_directory_knows() {
 }
 
 #[tokio::test]
-async fn an_account_whose_did_the_directory_refuses_is_not_made() {
+async fn a_recovery_key_that_is_no_key_is_refused_and_the_name_stays_free() {
     let plc = Plc::start().await;
     let pds = Pds::start_open(&plc).await;
     let input = |recovery: &str| json!({ "handle": "dan.test", "email": "dan@example.com", "password": "x", "recoveryKey": recovery });
