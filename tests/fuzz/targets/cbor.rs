@@ -3,7 +3,7 @@
 
 use fuzz::bounded;
 use libfuzzer_sys::fuzz_target;
-use shared::cbor::{self, CborError, Reader};
+use shared::cbor::{self, CborError, MAX_DEPTH, Reader};
 
 fuzz_target!(|data: &[u8]| {
     let decoded = bounded(data.len(), || cbor::decode(data));
@@ -11,7 +11,8 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(decoded.as_ref().map(drop), skipped.as_ref().copied());
     if let Ok(value) = decoded {
         assert_eq!(cbor::encode(&value), data);
-        ciborium::from_reader::<ciborium::Value, _>(data).expect("strict CBOR is CBOR");
+        let other = ciborium::de::from_reader_with_recursion_limit::<ciborium::Value, _>(data, 2 * MAX_DEPTH);
+        other.expect("strict CBOR is CBOR");
         serde_json::to_string(&value).expect("every value has a form in JSON");
     }
 });
