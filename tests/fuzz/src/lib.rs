@@ -6,7 +6,7 @@
 //! toolchain. The example `seeds` makes the seeds.
 
 /// Bytes of memory that a byte of input may cost: a one-byte item of CBOR becomes a value of 40 bytes.
-const FACTOR: usize = 64;
+const FACTOR: usize = 128;
 /// Bytes of memory that any input may cost.
 const CONSTANT: usize = 64 * 1024;
 

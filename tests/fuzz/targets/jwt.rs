@@ -28,7 +28,12 @@ fn judge(token: &str) {
             assert_eq!(claims.as_ref(), Ok(&verified));
         }
     }
-    if let Ok(claims @ Value::Object(_)) = claims {
+    // Numbers with a fraction need not come back to the last digit; no claim that is used here has one.
+    let comes_back =
+        |claims: &Value| serde_json::from_str::<Value>(&claims.to_string()).is_ok_and(|back| back == *claims);
+    if let Ok(claims @ Value::Object(_)) = claims
+        && comes_back(&claims)
+    {
         let own = sign("JWT", &claims, Signer::Ecdsa(&keys[0]));
         if own.len() <= MAX_LEN {
             let own = Jwt::parse(&own).expect("our own token");
