@@ -5,7 +5,8 @@
 //! `cargo fuzz run -s none --fuzz-dir tests/fuzz TARGET tests/fuzz/corpus/TARGET tests/fuzz/seeds/TARGET` on the stable
 //! toolchain. The example `seeds` makes the seeds.
 
-/// Bytes of memory that a byte of input may cost: a one-byte item of CBOR becomes a value of 40 bytes.
+/// Bytes of memory that a byte of input may cost: a one-byte item of CBOR becomes a value of 40 bytes, and a list that grows
+/// holds its old place too while it moves.
 const FACTOR: usize = 128;
 /// Bytes of memory that any input may cost.
 const CONSTANT: usize = 64 * 1024;
