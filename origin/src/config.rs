@@ -16,12 +16,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared::api::Secret;
 use shared::crypto::PublicKey;
 use shared::syntax::{Did, Handle, Tld};
 use url::Url;
 
 use crate::db::{self, Synchronous};
-pub use secrets::{SECRETS_FILE, Secret, Secrets};
+pub use secrets::{SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
 
 const MIB: u64 = 1024 * 1024;

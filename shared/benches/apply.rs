@@ -8,7 +8,7 @@ use shared::crypto::{Curve, SigningKey};
 use shared::data::json;
 use shared::firehose::{Commit, Event, Frame, Seq, verify};
 use shared::lexicon::Catalog;
-use shared::repo::{BlockMap, CommitDiff, Head, Record, Repo, Write, car};
+use shared::repo::{BlockMap, CommitDiff, Head, Record, Repo, Write};
 use shared::syntax::{Datetime, Did, Nsid, Path, RecordKey, Tid};
 
 use crate::figures::Group;
@@ -95,15 +95,7 @@ fn create(at: u64) -> Write {
 }
 
 fn frame(repository: &Repository, diff: &CommitDiff) -> Bytes {
-    let event = Event::Commit(Commit {
-        repo: repository.did.clone(),
-        rev: diff.head.rev,
-        since: diff.since,
-        commit: diff.head.commit.clone(),
-        prev_data: diff.prev_data.clone(),
-        ops: diff.ops.clone(),
-        blocks: car::to_vec(&diff.head.commit, diff.event_blocks()).into(),
-    });
+    let event = Event::Commit(Commit::of(repository.did.clone(), diff));
     let time = Datetime::from_unix_millis(1_750_000_000_000);
     event.encode().unwrap().stamp(Seq::new(123_456_789).unwrap(), &time).unwrap()
 }

@@ -16,6 +16,7 @@ mod event;
 mod frame;
 pub mod verify;
 
+pub use crate::xrpc::error_name::{CONSUMER_TOO_SLOW, FUTURE_CURSOR};
 pub use commit::Commit;
 pub use event::{Account, AccountStatus, Event, Identity, Sync};
 pub use frame::{Body, Frame, Info, StreamError};
@@ -29,12 +30,6 @@ pub const MAX_FRAME_LEN: usize = 5_000_000;
 
 /// The most bytes of the CAR file in a `#sync`.
 pub const MAX_SYNC_BLOCKS_LEN: usize = 10_000;
-
-/// The error name for a cursor above the last event.
-pub const FUTURE_CURSOR: &str = "FutureCursor";
-
-/// The error name for a consumer that reads more slowly than events come.
-pub const CONSUMER_TOO_SLOW: &str = "ConsumerTooSlow";
 
 /// The `#info` name for a cursor below the oldest event that is kept.
 pub const OUTDATED_CURSOR: &str = "OutdatedCursor";

@@ -30,8 +30,8 @@ pub use issue::{Expected, Issue, LexiconError, Measure};
 pub use parse::SchemaFault;
 pub use path::{Located, Path, Segment};
 pub use schema::{
-    Array, Blob, Body, Bounds, Def, Format, Integer, KeyType, LexiconDoc, Method, MethodKind, Object, Permission,
-    PermissionSet, Property, Record, Reference, Schema, Text, Union,
+    Array, Blob, Body, Bounds, Def, Format, Integer, KeyType, LexiconDoc, Method, Object, Permission, PermissionSet,
+    Property, Record, Reference, Schema, Text, Union,
 };
 
 /// Why a text is not a lexicon document, and where.

@@ -14,7 +14,7 @@
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use shared::cid::Cid;
 use shared::data::BlobRef;
-use shared::firehose::{Body, FirehoseError};
+use shared::firehose::{Body, Commit, Event, FirehoseError};
 use shared::repo::{Action, ApplyError, CommitDiff, Head, Repo, RepoOp, Swap, Write};
 use shared::syntax::{AtUri, Did, Path, Tid};
 
@@ -201,7 +201,7 @@ fn commit(
         let released = index(transaction, did, &diff, &references)?;
         delete_blocks(transaction, &diff)?;
         store::write_root(transaction, did, &diff.head)?;
-        let event = store::commit_event(did, &diff)?;
+        let event = Event::Commit(Commit::of(did.clone(), &diff)).encode()?;
         replace_pending(transaction, sequenced, rev, &event)?;
         Ok((diff.head.clone(), Some((Committed { head: diff.head, ops: diff.ops, released }, event))))
     })?;

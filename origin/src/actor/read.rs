@@ -174,22 +174,6 @@ pub fn latest_commit(connection: &Connection) -> Result<Option<(Cid, Tid)>, Read
     Ok(read_root(connection)?)
 }
 
-/// The blocks with these CIDs, in their order, or the CIDs that are not here.
-///
-/// # Errors
-/// When the store fails.
-pub fn blocks(connection: &Connection, cids: &[Cid]) -> Result<Result<Vec<Block>, Vec<Cid>>, ReadError> {
-    let mut found = Vec::with_capacity(cids.len());
-    let mut missing = Vec::new();
-    for cid in cids {
-        match read_block(connection, cid)? {
-            Some(bytes) => found.push(Block { cid: cid.clone(), bytes }),
-            None => missing.push(cid.clone()),
-        }
-    }
-    Ok(if missing.is_empty() { Ok(found) } else { Err(missing) })
-}
-
 /// The proof that a record is in the repository, or is not: commit, the nodes on the path, and the record if there is
 /// one.
 ///

@@ -8,14 +8,14 @@
 //! Specification: <https://atproto.com/specs/sync>, <https://atproto.com/guides/account-migration>.
 
 use rusqlite::Transaction;
-use shared::firehose::Body;
+use shared::firehose::{Body, Event, Sync};
 use shared::repo::commit::Commit;
 use shared::repo::{Block, Head, Repo};
 use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
 use super::commit::delete_blocks;
-use super::store::{self, Blocks, Store, Writing, read_block, read_head, sync_event};
+use super::store::{self, Blocks, Store, Writing, read_block, read_head};
 use super::{ActorError, Actors, WriteError, import};
 use crate::db::{DbError, blocking};
 use crate::time::now_micros;
@@ -147,7 +147,7 @@ fn recommit(
     let commit = Commit::from_block(&bytes).map_err(|_| damaged())?;
     if commit.did == *did && commit.rev == head.rev && commit.is_signed_by(&store.key()?.public_key()) {
         let block = Block { cid: head.commit.clone(), bytes };
-        let sync = sync_event(did, head.rev, &block)?;
+        let sync = Event::Sync(Sync::at(did.clone(), head.rev, &block)).encode()?;
         return Ok((head, sync));
     }
     let rev = rev_above(head.rev, commit.rev, clock_id)?;
@@ -157,7 +157,7 @@ fn recommit(
     delete_blocks(transaction, &diff)?;
     store::write_root(transaction, did, &diff.head)?;
     drop_pending(transaction)?;
-    let sync = sync_event(did, rev, &diff.commit)?;
+    let sync = Event::Sync(Sync::at(did.clone(), rev, &diff.commit)).encode()?;
     Ok((diff.head, sync))
 }
 

@@ -16,9 +16,9 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use shared::cid::Cid;
 use shared::crypto::{Curve, SigningKey};
-use shared::firehose::{Body, Commit, Event, FirehoseError, Kind, Sync};
+use shared::firehose::{Body, Commit, Event, Kind, Sync};
 use shared::repo::commit::Commit as Signed;
-use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo, car};
+use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo};
 use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
@@ -253,7 +253,7 @@ impl Store {
         } else {
             let bytes = self.db()?.read_blocking(|connection| read_block(connection, &commit))?;
             let bytes = bytes.ok_or_else(|| WriteError::Damaged(commit.clone()))?;
-            vec![sync_event(&self.did, rev, &Block { cid: commit.clone(), bytes })?]
+            vec![Event::Sync(Sync::at(self.did.clone(), rev, &Block { cid: commit.clone(), bytes })).encode()?]
         };
         let head = Some(NewHead { commit, rev });
         Ok(Some(self.hand_over(Batch { did: self.did.clone(), events, head, repair, drained: None }, rev)))
@@ -299,8 +299,8 @@ fn first_commit(transaction: &Transaction<'_>, did: &Did, key: &SigningKey, rev:
     write_blocks(transaction, &diff)?;
     write_root(transaction, did, &diff.head)?;
     Ok(Created {
-        commit: commit_event(did, &diff)?,
-        sync: sync_event(did, diff.head.rev, &diff.commit)?,
+        commit: Event::Commit(Commit::of(did.clone(), &diff)).encode()?,
+        sync: Event::Sync(Sync::at(did.clone(), diff.head.rev, &diff.commit)).encode()?,
         head: diff.head,
     })
 }
@@ -374,24 +374,4 @@ fn pending_after(connection: &Connection, after: Option<Tid>) -> Result<Vec<(Tid
         }
     }
     Ok(pending)
-}
-
-/// The `#commit` of a commit.
-pub(super) fn commit_event(did: &Did, diff: &CommitDiff) -> Result<Body, FirehoseError> {
-    Event::Commit(Commit {
-        repo: did.clone(),
-        rev: diff.head.rev,
-        since: diff.since,
-        commit: diff.head.commit.clone(),
-        prev_data: diff.prev_data.clone(),
-        ops: diff.ops.clone(),
-        blocks: car::to_vec(&diff.head.commit, diff.event_blocks()).into(),
-    })
-    .encode()
-}
-
-/// The `#sync` that says that a repository stands at `commit`.
-pub(super) fn sync_event(did: &Did, rev: Tid, commit: &Block) -> Result<Body, FirehoseError> {
-    let blocks = car::to_vec(&commit.cid, [commit]).into();
-    Event::Sync(Sync { did: did.clone(), rev, blocks }).encode()
 }

@@ -9,9 +9,10 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::{fmt, process};
+use std::process;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use shared::api::Secret;
 use shared::crypto::{Curve, SigningKey};
 
 use super::variables::Variables;
@@ -24,29 +25,6 @@ const JWT: &str = "PDS_JWT_SECRET";
 const ADMIN: &str = "PDS_ADMIN_PASSWORD";
 const ROTATION: &str = "PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX";
 const ROTATION_KMS: &str = "PDS_PLC_ROTATION_KEY_KMS_KEY_ID";
-
-/// A text that `Debug` does not show.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself; the copy is the caller's to guard.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
 
 /// The server's secrets.
 #[derive(Clone, Debug)]
@@ -98,7 +76,11 @@ impl Secrets {
             }
             key
         });
-        Some(Self { jwt: Secret(jwt?), admin_password: Secret(admin_password?), plc_rotation_key: plc_rotation_key? })
+        Some(Self {
+            jwt: Secret::new(jwt?),
+            admin_password: Secret::new(admin_password?),
+            plc_rotation_key: plc_rotation_key?,
+        })
     }
 }
 

@@ -1,8 +1,7 @@
 use std::collections::HashSet;
 
 use shared::api::METHODS;
-use shared::lexicon::{Catalog, MethodKind as SchemaKind};
-use shared::xrpc::MethodKind;
+use shared::lexicon::Catalog;
 
 use super::*;
 
@@ -14,12 +13,7 @@ fn every_line_of_the_table_is_a_method_of_its_schema_and_stands_there_once() {
         assert!(seen.insert(method.nsid), "{} stands there twice", method.nsid);
         assert!(METHODS.contains(&method), "{method:?} is not among the methods that have types");
         let schema = catalog.method(method.nsid).unwrap_or_else(|| panic!("{} has no schema", method.nsid));
-        let kind = match schema.kind {
-            SchemaKind::Query => MethodKind::Query,
-            SchemaKind::Procedure => MethodKind::Procedure,
-            SchemaKind::Subscription => MethodKind::Subscription,
-        };
-        assert_eq!(method.kind, kind, "{}", method.nsid);
+        assert_eq!(method.kind, schema.kind, "{}", method.nsid);
         let encoding = schema.input.as_ref().map(|body| body.encoding.as_str());
         assert_eq!(input, encoding, "{}", method.nsid);
     }

@@ -7,7 +7,7 @@ use super::event::{check_blocks, read_blocks, required};
 use super::frame::Stamp;
 use crate::cbor::{CborError, CborErrorKind, Reader, Writer};
 use crate::cid::Cid;
-use crate::repo::{Action, MAX_COMMIT_LEN, MAX_OPS, RepoOp};
+use crate::repo::{Action, CommitDiff, MAX_COMMIT_LEN, MAX_OPS, RepoOp, car};
 use crate::syntax::{Did, Path, Tid};
 
 type Result<T> = std::result::Result<T, FirehoseError>;
@@ -35,6 +35,20 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// The event of a commit to `repo`: everything that `diff` says about it.
+    #[must_use]
+    pub fn of(repo: Did, diff: &CommitDiff) -> Self {
+        Self {
+            repo,
+            rev: diff.head.rev,
+            since: diff.since,
+            commit: diff.head.commit.clone(),
+            prev_data: diff.prev_data.clone(),
+            ops: diff.ops.clone(),
+            blocks: car::to_vec(&diff.head.commit, diff.event_blocks()).into(),
+        }
+    }
+
     pub(super) fn write(&self, writer: &mut Writer) -> Result<()> {
         if self.ops.len() > MAX_OPS {
             return Err(FirehoseError::TooManyOps(self.ops.len()));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::frame::{Body, Stamp};
 use super::{Commit, FirehoseError, Kind, MAX_SYNC_BLOCKS_LEN};
 use crate::cbor::{CborError, CborErrorKind, Reader, Writer};
+use crate::repo::{Block, car};
 use crate::syntax::{Did, Handle, Tid};
 
 type Result<T> = std::result::Result<T, FirehoseError>;
@@ -71,6 +72,14 @@ pub enum AccountStatus {
     Throttled,
     /// A status that is not in the lexicon.
     Other(Box<str>),
+}
+
+impl Sync {
+    /// The event that says that the repository of `did` stands at `commit`, whose revision is `rev`.
+    #[must_use]
+    pub fn at(did: Did, rev: Tid, commit: &Block) -> Self {
+        Self { did, rev, blocks: car::to_vec(&commit.cid, [commit]).into() }
+    }
 }
 
 impl Event {

@@ -182,15 +182,7 @@ mod tests {
     }
 
     fn event(diff: &CommitDiff) -> Commit {
-        Commit {
-            repo: crate::repo::tests::did(),
-            rev: diff.head.rev,
-            since: diff.since,
-            commit: diff.head.commit.clone(),
-            prev_data: diff.prev_data.clone(),
-            ops: diff.ops.clone(),
-            blocks: car::to_vec(&diff.head.commit, diff.event_blocks()).into(),
-        }
+        Commit::of(crate::repo::tests::did(), diff)
     }
 
     /// A repository, what a consumer knows of it, and the next event.
@@ -284,8 +276,7 @@ mod tests {
     fn a_sync_event_is_a_signed_commit_alone() {
         let mut kept = Kept::new();
         let diff = kept.apply(vec![]).unwrap().unwrap();
-        let blocks: bytes::Bytes = car::to_vec(&diff.head.commit, [&diff.commit]).into();
-        let event = Sync { did: crate::repo::tests::did(), rev: diff.head.rev, blocks };
+        let event = Sync::at(crate::repo::tests::did(), diff.head.rev, &diff.commit);
         assert_eq!(verify_sync(&event, None, &key(), NOW).unwrap().head.data, diff.head.data);
         let early = Sync { rev: Tid::from_parts(1, 1), ..event };
         assert!(matches!(verify_sync(&early, None, &key(), NOW), Err(VerifyError::Differs("rev"))));

@@ -10,11 +10,12 @@
 use std::collections::HashSet;
 
 use super::{
-    Array, Blob, Body, Bounds, Def, Format, Integer, KeyType, LexiconDoc, Located, Method, MethodKind, Object,
-    Permission, PermissionSet, Property, Record, Reference, Schema, SchemaError, Text, Union,
+    Array, Blob, Body, Bounds, Def, Format, Integer, KeyType, LexiconDoc, Located, Method, Object, Permission,
+    PermissionSet, Property, Record, Reference, Schema, SchemaError, Text, Union,
 };
 use crate::data::{Map, Value, json};
 use crate::syntax::{Language, Nsid, RecordKey, SyntaxError};
+use crate::xrpc::MethodKind;
 
 /// What can be wrong with a lexicon document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::data::Map;
 use crate::syntax::{AtIdentifier, AtUri, Datetime, Did, Handle, Language, Nsid, RecordKey, Tid, Uri, is_cid_string};
+use crate::xrpc::MethodKind;
 
 /// One schema document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,17 +79,6 @@ pub struct Method {
     pub message: Option<Schema>,
     /// The names of the errors that it declares.
     pub errors: Vec<String>,
-}
-
-/// How a method is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MethodKind {
-    /// With GET.
-    Query,
-    /// With POST.
-    Procedure,
-    /// Over a WebSocket.
-    Subscription,
 }
 
 /// The body of a request or a response.

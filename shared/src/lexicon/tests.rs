@@ -5,6 +5,7 @@ use super::*;
 use crate::cid::Cid;
 use crate::data::{Map, Value, json};
 use crate::syntax::{Nsid, RecordKey};
+use crate::xrpc::MethodKind;
 
 const TID: &str = "3kznmn7xqxl22";
 

@@ -19,7 +19,7 @@ use shared::link::{
     PurgeScope, Push, PushedCommit, Record as LinkRecord, Region, RegionAnswer, Replica, Request, Revision,
     SnapshotHead, SnapshotWriter, State as LinkState, Vouched,
 };
-use shared::repo::{Block, BlockMap, CommitDiff, Record, Repo, Swap, Write, car};
+use shared::repo::{BlockMap, CommitDiff, Record, Repo, Swap, Write, car};
 use shared::syntax::{Datetime, Did, Handle, Nsid, Path, Tid};
 use shared::token::HmacKey;
 use shared::token::service::NewToken;
@@ -132,19 +132,8 @@ fn repository() -> Outcome<()> {
 }
 
 fn events(did: &Did, first: &CommitDiff, second: &CommitDiff) -> Outcome<()> {
-    let commit = |diff: &CommitDiff| {
-        Event::Commit(Commit {
-            repo: did.clone(),
-            rev: diff.head.rev,
-            since: diff.since,
-            commit: diff.head.commit.clone(),
-            prev_data: diff.prev_data.clone(),
-            ops: diff.ops.clone(),
-            blocks: car::to_vec(&diff.head.commit, diff.event_blocks()).into(),
-        })
-    };
-    let root: [&Block; 1] = [&first.commit];
-    let sync = Sync { did: did.clone(), rev: first.head.rev, blocks: car::to_vec(&first.head.commit, root).into() };
+    let commit = |diff: &CommitDiff| Event::Commit(Commit::of(did.clone(), diff));
+    let sync = Sync::at(did.clone(), first.head.rev, &first.commit);
     let identity = Identity { did: did.clone(), handle: Some(Handle::parse("alice.example.com")?) };
     let events = [
         ("commit-first", commit(first)),
