@@ -23,7 +23,7 @@ use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{ActorError, WriteError};
-use crate::db::{Db, DbError, Options, Schema, Step};
+use crate::db::{Db, DbError, Options, Schema, Step, blocking};
 use crate::sequencer::{Batch, NewHead, OnDone, SequenceError, Sequencer, Ticket};
 use crate::time::now_datetime;
 
@@ -210,13 +210,14 @@ impl Store {
 
     /// Sees to it that everything committed so far is sequenced or stands in the queue, and that the account is on the
     /// dirty list. Costs something before the first commit of this process, and after a failure.
-    pub(super) async fn make_ready(&self, writing: &mut Writing) -> Result<(), WriteError> {
+    pub(super) async fn make_ready(self: &Arc<Self>, writing: &mut Writing) -> Result<(), WriteError> {
         let failed = self.progress().failed;
         if writing.ready && !failed {
             return Ok(());
         }
         self.sequencer.mark_dirty(self.did.clone()).await?;
-        if let Some(ticket) = self.recover(failed)? {
+        let store = Arc::clone(self);
+        if let Some(ticket) = blocking(move || store.recover(failed)).await? {
             ticket.await.map_err(|_| SequenceError::Stopped)??;
         }
         self.progress().failed = false;
@@ -225,7 +226,7 @@ impl Store {
     }
 
     /// Sees to it that everything committed so far is sequenced: nothing of it stands in the queue any more.
-    pub(super) async fn settle(&self, writing: &mut Writing) -> Result<(), WriteError> {
+    pub(super) async fn settle(self: &Arc<Self>, writing: &mut Writing) -> Result<(), WriteError> {
         loop {
             self.make_ready(writing).await?;
             // Requests are answered in order, so that what was handed over before this one is decided with it.
@@ -236,7 +237,7 @@ impl Store {
         }
     }
 
-    /// Hands over the events that were committed and are not sequenced. `None` when there are none.
+    /// Hands over the events that were committed and are not sequenced. `None` when there are none. Blocks.
     ///
     /// Their chain must end at the store's present root. If it does not, another server has written since, which told
     /// what there is to tell: instead of them a `#sync` says where the repository stands.
