@@ -47,9 +47,15 @@ pub struct Cid(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Atproto([u8; ATPROTO_LEN]),
+    Atproto(Atproto),
     Foreign(Arc<[u8]>),
 }
+
+/// Aligned to words: behind the tag of an enum, 36 bytes at an odd offset move in overlapping parts, each of which waits
+/// for the one before. Reading a CAR file, whose blocks pass through a few results, took a quarter longer than hashing it.
+#[derive(Clone, Copy)]
+#[repr(align(4))]
+struct Atproto([u8; ATPROTO_LEN]);
 
 /// Why bytes or a string are not a CID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +124,7 @@ impl Cid {
         let (head, tail) = bytes.split_at_mut(4);
         head.copy_from_slice(&[VERSION, codec, SHA2_256, SHA2_256_LEN]);
         tail.copy_from_slice(&digest);
-        Self(Repr::Atproto(bytes))
+        Self(Repr::Atproto(Atproto(bytes)))
     }
 
     /// The CID whose binary form is exactly `bytes`.
@@ -129,7 +135,7 @@ impl Cid {
         if let Ok(exact) = <[u8; ATPROTO_LEN]>::try_from(bytes)
             && matches!(exact, [VERSION, RAW | DAG_CBOR, SHA2_256, SHA2_256_LEN, ..])
         {
-            return Ok(Self(Repr::Atproto(exact)));
+            return Ok(Self(Repr::Atproto(Atproto(exact))));
         }
         let (_, len) = scan(bytes)?;
         if len != bytes.len() {
@@ -145,7 +151,7 @@ impl Cid {
     pub fn read_prefix(bytes: &[u8]) -> Result<(Self, usize), CidError> {
         if let Some(exact @ [VERSION, RAW | DAG_CBOR, SHA2_256, SHA2_256_LEN, ..]) = bytes.first_chunk::<ATPROTO_LEN>()
         {
-            return Ok((Self(Repr::Atproto(*exact)), ATPROTO_LEN));
+            return Ok((Self(Repr::Atproto(Atproto(*exact))), ATPROTO_LEN));
         }
         let (_, len) = scan(bytes)?;
         let exact = bytes.get(..len).ok_or(CidError::Truncated)?;
@@ -168,7 +174,7 @@ impl Cid {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Repr::Atproto(bytes) => bytes,
+            Repr::Atproto(Atproto(bytes)) => bytes,
             Repr::Foreign(bytes) => bytes,
         }
     }
@@ -177,7 +183,7 @@ impl Cid {
     #[must_use]
     pub fn codec(&self) -> Codec {
         match &self.0 {
-            Repr::Atproto([_, RAW, ..]) => Codec::Raw,
+            Repr::Atproto(Atproto([_, RAW, ..])) => Codec::Raw,
             Repr::Atproto(_) => Codec::DagCbor,
             // A foreign CID was scanned when it was made, so the codec reads again.
             Repr::Foreign(bytes) => match scan(bytes) {
@@ -211,7 +217,7 @@ impl Cid {
     #[must_use]
     pub fn sha256(&self) -> Option<[u8; 32]> {
         match &self.0 {
-            Repr::Atproto(bytes) => bytes.get(4..)?.try_into().ok(),
+            Repr::Atproto(Atproto(bytes)) => bytes.get(4..)?.try_into().ok(),
             Repr::Foreign(_) => None,
         }
     }
@@ -220,7 +226,7 @@ impl Cid {
     #[must_use]
     pub fn matches(&self, bytes: &[u8]) -> Option<bool> {
         match &self.0 {
-            Repr::Atproto([_, _, _, _, digest @ ..]) => Some(digest[..] == Sha256::digest(bytes)[..]),
+            Repr::Atproto(Atproto([_, _, _, _, digest @ ..])) => Some(digest[..] == Sha256::digest(bytes)[..]),
             Repr::Foreign(_) => None,
         }
     }
@@ -291,7 +297,7 @@ impl std::hash::Hash for Repr {
 impl Repr {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Atproto(bytes) => bytes,
+            Self::Atproto(Atproto(bytes)) => bytes,
             Self::Foreign(bytes) => bytes,
         }
     }
