@@ -1,7 +1,8 @@
 //! The tool cache: one directory for each installed thing, named after it and its version.
 //!
 //! A directory counts as installed when the stamp in it is there, and the stamp is written last: an install that was cut
-//! short is done anew. One install runs at a time, over all checkouts and processes that share the cache.
+//! short is done anew. Each thing is installed by one at a time, over all checkouts and processes that share the cache;
+//! different things may be installed at once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ impl Cache {
             return Ok(directory);
         }
         fs::create_dir_all(&self.root).with_context(|| format!("{} cannot be made", self.root.display()))?;
-        let _lock = self.lock()?;
+        let _lock = self.lock(key)?;
         // Another process may have done it while this one waited.
         if directory.join(STAMP).is_file() {
             return Ok(directory);
@@ -59,10 +60,11 @@ impl Cache {
         Ok(self.root.join(format!("{name}.log")))
     }
 
-    fn lock(&self) -> Result<File> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
+    fn lock(&self, key: &str) -> Result<File> {
+        let path = self.root.join(format!("{key}.lock"));
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
         if file.try_lock().is_err() {
-            eprintln!("tools: waiting for another set-up that uses {}", self.root.display());
+            eprintln!("tools: waiting for another set-up that installs {key} in {}", self.root.display());
             file.lock()?;
         }
         Ok(file)

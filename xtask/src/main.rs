@@ -22,6 +22,7 @@ const USAGE: &str = "\
 cargo xtask dev                   build and start the origin, the edge in front of it and a local PLC directory
 cargo xtask test [STAGE [ARG..]]  everything that has to pass, or one stage of it; `native` takes cargo test's arguments
 cargo xtask soak [MINUTES]        the long forms: each fuzz target for MINUTES (10), property tests with many cases
+cargo xtask peers                 install the reference server, clients and relay, print the variables that name them
 cargo xtask help                  this text and the stages
 
 Tools are installed once, into $HEADWATER_TOOLS (by default ~/.cache/headwater). With CI=true a check that cannot be
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["dev"] => dev::run_all(),
         ["test", rest @ ..] => test::run(rest),
+        ["peers"] => print_peers(),
         ["soak", rest @ ..] => soak::run_all(rest),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}\n\nStages, in their order:\n{}", test::list());
@@ -47,4 +49,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what a shell needs, so that plain `cargo test` runs the tests against the peers too.
+fn print_peers() -> anyhow::Result<()> {
+    for (name, value) in tools::Tools::new().peer_variables() {
+        println!("export {name}='{value}'");
+    }
+    Ok(())
 }

@@ -5,12 +5,14 @@
 //! Nothing outside the cache is changed, but for rustup's wasm target and components, and Debian packages when this runs
 //! as root. Every install needs no more than the usual package registries.
 
+mod peers;
 mod wasm;
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -84,30 +86,56 @@ type Had<T> = Result<T, Missing>;
 #[derive(Debug)]
 pub(crate) struct Tools {
     cache: Cache,
-    wasm: OnceCell<Had<Wasm>>,
-    worker_build: OnceCell<Had<PathBuf>>,
-    wasm_bindgen: OnceCell<Had<PathBuf>>,
-    node_modules: OnceCell<Had<PathBuf>>,
-    cargo_deny: OnceCell<Had<PathBuf>>,
-    cargo_fuzz: OnceCell<Had<PathBuf>>,
+    wasm: OnceLock<Had<Wasm>>,
+    worker_build: OnceLock<Had<PathBuf>>,
+    wasm_bindgen: OnceLock<Had<PathBuf>>,
+    node_modules: OnceLock<Had<PathBuf>>,
+    cargo_deny: OnceLock<Had<PathBuf>>,
+    cargo_fuzz: OnceLock<Had<PathBuf>>,
+    peers: OnceLock<Had<PathBuf>>,
+    goat: OnceLock<Had<PathBuf>>,
+    relay: OnceLock<Had<PathBuf>>,
+    strace: OnceLock<Had<()>>,
 }
 
 impl Tools {
     pub(crate) fn new() -> Self {
         Self {
             cache: Cache::at(environment::tools()),
-            wasm: OnceCell::new(),
-            worker_build: OnceCell::new(),
-            wasm_bindgen: OnceCell::new(),
-            node_modules: OnceCell::new(),
-            cargo_deny: OnceCell::new(),
-            cargo_fuzz: OnceCell::new(),
+            wasm: OnceLock::new(),
+            worker_build: OnceLock::new(),
+            wasm_bindgen: OnceLock::new(),
+            node_modules: OnceLock::new(),
+            cargo_deny: OnceLock::new(),
+            cargo_fuzz: OnceLock::new(),
+            peers: OnceLock::new(),
+            goat: OnceLock::new(),
+            relay: OnceLock::new(),
+            strace: OnceLock::new(),
         }
     }
 
     /// Installs everything. Returns the names and the reasons of what cannot be had.
     pub(crate) fn install_all(&self) -> Vec<(&'static str, Missing)> {
-        let mut missing: Vec<(&'static str, Missing)> = [
+        // Beside the Rust programs, which leave a core idle while they link.
+        let (mut missing, peers) = thread::scope(|scope| {
+            let peers = scope.spawn(|| self.install_peers());
+            (self.install_own(), peers.join())
+        });
+        match peers {
+            Ok(peers) => missing.extend(peers),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        // What the installs above built on the way is of no use once they are done.
+        if let Err(error) = remove_if_there(&self.cache.scratch()) {
+            missing.push(("room", error.into()));
+        }
+        missing
+    }
+
+    /// What builds and checks the code.
+    fn install_own(&self) -> Vec<(&'static str, Missing)> {
+        missing_of([
             ("rustfmt", self.component("rustfmt")),
             ("clippy", self.component("clippy")),
             ("the wasm target", self.wasm().map(drop)),
@@ -116,15 +144,17 @@ impl Tools {
             ("wasm-bindgen", self.wasm_bindgen().map(drop)),
             ("cargo-fuzz", self.cargo_fuzz().map(drop)),
             ("cargo-deny", self.cargo_deny().map(drop)),
-        ]
-        .into_iter()
-        .filter_map(|(name, had)| had.err().map(|missing| (name, missing)))
-        .collect();
-        // What the installs above built on the way is of no use once they are done.
-        if let Err(error) = remove_if_there(&self.cache.scratch()) {
-            missing.push(("room", error.into()));
-        }
-        missing
+        ])
+    }
+
+    /// What the tests hold the server against.
+    fn install_peers(&self) -> Vec<(&'static str, Missing)> {
+        missing_of([
+            ("the reference server and the official clients", self.peers().map(drop)),
+            ("relay", self.relay().map(drop)),
+            ("goat", self.goat().map(drop)),
+            ("strace", self.strace()),
+        ])
     }
 
     /// Rust for wasm32-unknown-unknown.
@@ -178,6 +208,41 @@ impl Tools {
         }))
     }
 
+    /// The directory with the packages of `xtask/peers/package-lock.json`: the reference server, its Node, the official
+    /// clients.
+    pub(crate) fn peers(&self) -> Had<&PathBuf> {
+        had(self.peers.get_or_init(|| {
+            check_node()?;
+            Ok(peers::packages(&self.cache)?)
+        }))
+    }
+
+    /// The official command-line client.
+    pub(crate) fn goat(&self) -> Had<&PathBuf> {
+        had(self.goat.get_or_init(|| Ok(peers::go_install(&self.cache, peers::GOAT)?)))
+    }
+
+    /// A relay, of the kind that the network runs.
+    pub(crate) fn relay(&self) -> Had<&PathBuf> {
+        had(self.relay.get_or_init(|| Ok(peers::go_install(&self.cache, peers::RELAY)?)))
+    }
+
+    /// What tells the suite where the peers are, or why one is not there.
+    pub(crate) fn peer_variables(&self) -> Vec<(String, String)> {
+        [("PEERS", self.peers()), ("GOAT", self.goat()), ("RELAY", self.relay())]
+            .into_iter()
+            .map(|(name, had)| match had {
+                Ok(path) => (format!("HEADWATER_{name}"), path.display().to_string()),
+                Err(missing) => (format!("HEADWATER_{name}_MISSING"), missing.to_string()),
+            })
+            .collect()
+    }
+
+    /// What shows a program's system calls.
+    pub(crate) fn strace(&self) -> Had<()> {
+        had(self.strace.get_or_init(|| Ok(debian_packages(&[("strace", "strace")])?))).copied()
+    }
+
     /// A component of the Rust toolchain that runs this.
     pub(crate) fn component(&self, name: &str) -> Had<()> {
         let program = if name == "clippy" { "clippy" } else { "fmt" };
@@ -219,6 +284,10 @@ fn had<T>(tool: &Had<T>) -> Had<&T> {
     tool.as_ref().map_err(Clone::clone)
 }
 
+fn missing_of<const N: usize>(tools: [(&'static str, Had<()>); N]) -> Vec<(&'static str, Missing)> {
+    tools.into_iter().filter_map(|(name, had)| had.err().map(|missing| (name, missing))).collect()
+}
+
 fn remove_if_there(directory: &Path) -> Result<()> {
     if directory.exists() {
         fs::remove_dir_all(directory).with_context(|| format!("{} cannot be removed", directory.display()))?;
@@ -239,6 +308,9 @@ fn check_node() -> Result<()> {
 /// Installs the Debian packages whose proof (a program or a file) is not there, when this runs as root. Otherwise says
 /// which line to run.
 fn debian_packages(wanted: &[(&str, &str)]) -> Result<()> {
+    // Two of apt at once would refuse each other.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let there = |proof: &str| {
         if proof.starts_with('/') {
             Path::new(proof).exists()
@@ -290,9 +362,12 @@ mod tests {
     }
 
     #[test]
-    fn the_node_lockfile_names_no_registry() {
-        let lock = fs::read_to_string(environment::root().join("xtask/node/package-lock.json")).unwrap();
-        assert!(!lock.contains("\"resolved\""), "npm writes addresses unless told omit-lockfile-registry-resolved");
+    fn the_node_lockfiles_name_no_registry() {
+        for packages in ["node", "peers"] {
+            let lock = environment::root().join("xtask").join(packages).join("package-lock.json");
+            let lock = fs::read_to_string(lock).unwrap();
+            assert!(!lock.contains("\"resolved\""), "npm writes addresses unless told omit-lockfile-registry-resolved");
+        }
     }
 
     #[test]

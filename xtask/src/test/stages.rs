@@ -109,6 +109,7 @@ fn native(tools: &Tools, arguments: &[&str], findings: &mut Findings) -> Result<
         }
         Err(failed) => return Err(failed),
     }
+    cargo.envs(tools.peer_variables());
     counted(&mut cargo, findings)?;
     findings.skipped.extend(fs::read_to_string(skips).unwrap_or_default().lines().map(str::to_owned));
     Ok(())
