@@ -28,6 +28,7 @@ use shared::crypto::{CryptoError, SigningKey};
 use shared::syntax::Did;
 use tokio::sync::Semaphore;
 
+use crate::blobstore::{Blobstore, BlobstoreError};
 use crate::db::{DbError, Options, blocking};
 use crate::sequencer::Sequencer;
 
@@ -56,6 +57,9 @@ pub enum ActorError {
         #[source]
         source: io::Error,
     },
+    /// The files of its blobs failed.
+    #[error(transparent)]
+    Blobs(#[from] BlobstoreError),
     /// Its key file does not hold a key.
     #[error("the signing key of {did} is damaged")]
     Key {
@@ -79,6 +83,7 @@ struct Inner {
     options: Options,
     capacity: usize,
     sequencer: Sequencer,
+    blobs: Blobstore,
     /// The clock identifier of this process's revisions.
     clock_id: u16,
     open: Mutex<Open>,
@@ -97,12 +102,19 @@ struct Open {
 }
 
 impl Actors {
-    /// The stores under `directory`, of which up to `capacity` are kept open while nobody uses them. `clock_id` is a
-    /// random number, drawn once per process.
+    /// The stores under `directory`, with their blobs in `blobs`. Up to `capacity` are kept open while nobody uses them.
+    /// `clock_id` is a random number, drawn once per process.
     #[must_use]
-    pub fn new(directory: PathBuf, options: Options, capacity: usize, sequencer: Sequencer, clock_id: u16) -> Self {
+    pub fn new(
+        directory: PathBuf,
+        options: Options,
+        capacity: usize,
+        sequencer: Sequencer,
+        blobs: Blobstore,
+        clock_id: u16,
+    ) -> Self {
         let (open, exports) = (Mutex::default(), Arc::new(Semaphore::new(export::AT_ONCE)));
-        Self { inner: Arc::new(Inner { directory, options, capacity, sequencer, clock_id, open, exports }) }
+        Self { inner: Arc::new(Inner { directory, options, capacity, sequencer, blobs, clock_id, open, exports }) }
     }
 
     /// The store of an account.
@@ -140,7 +152,9 @@ impl Actors {
         created
     }
 
-    /// Deletes an account's store with everything in it.
+    /// Deletes an account's store with everything in it, and all its blobs, uploads and what is taken down included.
+    ///
+    /// The blobs go first: as long as any may be left the store is there, to be destroyed again.
     ///
     /// # Errors
     /// When its files cannot be deleted. That there are none is no error.
@@ -148,12 +162,19 @@ impl Actors {
         let store = self.entry(did);
         let _nobody_writes = store.lock().await;
         self.forget(did);
+        self.blobs().delete_account(did).await?;
         let directory = self.directory(did);
         blocking(move || match std::fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ActorError::Io { path: directory, source }),
             _ => Ok(()),
         })
         .await
+    }
+
+    /// Where the files of blobs are.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobstore {
+        &self.inner.blobs
     }
 
     /// The sequencer that commits go to.
@@ -171,10 +192,10 @@ impl Actors {
             *used = uses;
             return Arc::clone(store);
         }
-        let store =
-            open.alive.get(did).and_then(Weak::upgrade).unwrap_or_else(|| {
-                Arc::new(Store::new(did.clone(), self.directory(did), self.inner.sequencer.clone()))
-            });
+        let store = open.alive.get(did).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let Inner { sequencer, blobs, .. } = &*self.inner;
+            Arc::new(Store::new(did.clone(), self.directory(did), sequencer.clone(), blobs.clone()))
+        });
         open.alive.insert(did.clone(), Arc::downgrade(&store));
         open.kept.insert(did.clone(), (Arc::clone(&store), uses));
         if open.kept.len() > self.inner.capacity.max(1) {

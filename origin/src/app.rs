@@ -20,6 +20,7 @@ use shared::token::{EmptySecret, HmacKey};
 use crate::account::{self, AccountConfig, Accounts, HandlePolicy, InvitePolicy, put_roots};
 use crate::actor::{Actors, Swept};
 use crate::announce::Announcements;
+use crate::blobstore::Blobstore;
 use crate::config::{Config, Invites};
 use crate::db::{Db, DbError};
 use crate::identity::{self, Resolver};
@@ -90,7 +91,8 @@ impl App {
         let sequencer = Sequencer::open(&storage.sequencer_db, storage.sqlite(SEQUENCER_KIB), roots)?;
         let announcements = Announcements::new(accounts.clone(), sequencer.clone());
         let (actors, options) = (storage.actors.clone(), storage.sqlite(ACTOR_KIB));
-        let actors = Actors::new(actors, options, storage.open_actors, sequencer, random::clock_id());
+        let (blobs, clock_id) = (Blobstore::new(&storage.blobs), random::clock_id());
+        let actors = Actors::new(actors, options, storage.open_actors, sequencer, blobs, clock_id);
         let identity = Resolver::open(&config)?;
         let catalog = Catalog::builtin();
         let port = OnceLock::new();

@@ -4,7 +4,7 @@
 //! is known. With the first record that refers to it it becomes permanent. That takes two steps, so that the account's
 //! transaction can come between: [`Blobstore::make_permanent`] puts the blob in its place, the transaction says that it
 //! is there, [`Blobstore::remove_temporary`] ends the upload. Dying after any of them loses nothing; what is left over
-//! is an upload that no row mentions, which [`Blobstore::sweep`] removes.
+//! is an upload that no row mentions, which [`Blobstore::sweep`] removes. `crate::actor::blobs` takes these steps.
 //!
 //! Which blobs an account has, and which may be served, is in the account's database: a file here may be one that a
 //! transaction never came to mention. Blobs are an account's own, even where another has the same.
@@ -146,23 +146,23 @@ impl Blobstore {
         Ok(TemporaryBlob { key, cid, size, mime_type: sniff::mime_type(&head, declared) })
     }
 
-    /// Puts an upload where blobs are that records refer to; it stays an upload, too, until
-    /// [`Blobstore::remove_temporary`]. Doing it again changes nothing. False: neither is there.
+    /// Puts uploads where blobs are that records refer to; they stay uploads, too, until
+    /// [`Blobstore::remove_temporary`]. Doing it again changes nothing. Returns those of which there is neither.
     ///
     /// # Errors
-    /// What the system says.
-    pub async fn make_permanent(&self, did: &Did, key: &Key, cid: &Cid) -> Result<bool, BlobstoreError> {
-        let (did, key, cid) = (did.clone(), key.clone(), cid.clone());
-        self.on_disk(move |disk| disk.make_permanent(&did, &key, &cid)).await
+    /// What the system says; some may have been put there.
+    pub async fn make_permanent(&self, did: &Did, uploads: &[(Key, Cid)]) -> Result<Vec<Cid>, BlobstoreError> {
+        let (did, uploads) = (did.clone(), uploads.to_vec());
+        self.on_disk(move |disk| disk.make_permanent(&did, &uploads)).await
     }
 
-    /// Ends an upload; doing it again changes nothing.
+    /// Ends uploads; doing it again changes nothing. All are tried.
     ///
     /// # Errors
-    /// What the system says.
-    pub async fn remove_temporary(&self, did: &Did, key: &Key) -> Result<(), BlobstoreError> {
-        let (did, key) = (did.clone(), key.clone());
-        self.on_disk(move |disk| disk.remove_temporary(&did, &key)).await
+    /// The last of what the system said.
+    pub async fn remove_temporary(&self, did: &Did, keys: Vec<Key>) -> Result<(), BlobstoreError> {
+        let did = did.clone();
+        self.on_disk(move |disk| all(&keys, |key| disk.remove_temporary(&did, key))).await
     }
 
     /// Whether there is an upload of this key.
@@ -199,16 +199,7 @@ impl Blobstore {
     /// The last of what the system said.
     pub async fn delete_many(&self, did: &Did, cids: Vec<Cid>) -> Result<(), BlobstoreError> {
         let did = did.clone();
-        self.on_disk(move |disk| {
-            let mut outcome = Ok(());
-            for cid in &cids {
-                if let Err(error) = disk.delete(&did, cid) {
-                    outcome = Err(error);
-                }
-            }
-            outcome
-        })
-        .await
+        self.on_disk(move |disk| disk.delete(&did, &cids)).await
     }
 
     /// Takes a blob away from where it is served; doing it again changes nothing. False: there is none.
@@ -324,6 +315,11 @@ impl OpenBlob {
             }
         })
     }
+}
+
+/// Does something with each of `items`, whatever comes of it; the last error.
+fn all<T>(items: &[T], mut each: impl FnMut(&T) -> io::Result<()>) -> io::Result<()> {
+    items.iter().fold(Ok(()), |outcome, item| each(item).and(outcome))
 }
 
 /// An upload on its way in.

@@ -1,14 +1,19 @@
-//! What an account's records say of blobs, and what the store has of them; and how much there is of everything.
+//! An account's blobs: what records say of them, what the store has of them, and how they come and go.
 //!
-//! All of these are asked while a repository moves: the new host says what it still misses until nothing is.
+//! Reads are here. [`upload`] takes blobs in; [`files`] keeps their files in step with their rows.
 //!
 //! Specification: <https://atproto.com/guides/account-migration>, <https://atproto.com/specs/blob>.
 
-use rusqlite::{Connection, params};
+pub(super) mod files;
+mod upload;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::cid::Cid;
 use shared::syntax::{AtUri, Tid};
 
 use super::read::ReadError;
+
+pub use upload::UploadError;
 
 /// A blob that a record refers to and that is not here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,15 @@ pub struct MissingBlob {
     pub cid: Cid,
     /// A record that refers to it, the first by its URI.
     pub record: AtUri,
+}
+
+/// A blob that may be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// Its media type.
+    pub mime_type: String,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// How much a store holds.
@@ -30,6 +44,18 @@ pub struct Counts {
     pub expected_blobs: u64,
     /// Blobs that are here.
     pub imported_blobs: u64,
+}
+
+/// What is known of a blob, if it is one that may be served: neither an upload that waits for a record nor taken down.
+///
+/// # Errors
+/// When the store fails.
+pub fn served(connection: &Connection, cid: &Cid) -> Result<Option<Served>, ReadError> {
+    let mut statement = connection.prepare_cached(
+        r#"SELECT "mimeType", "size" FROM "blob" WHERE "cid" = ?1 AND "tempKey" IS NULL AND "takedownRef" IS NULL"#,
+    )?;
+    let row = statement.query_row([cid.to_string()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).optional()?;
+    Ok(row.map(|(mime_type, size)| Served { mime_type, size: u64::try_from(size).unwrap_or_default() }))
 }
 
 /// The blobs that records refer to, in the order of their CIDs and each once: at most `limit` after `cursor`, and only of
@@ -83,25 +109,6 @@ pub fn missing(connection: &Connection, cursor: Option<&str>, limit: u32) -> Res
     Ok(missing)
 }
 
-/// Uploads that records refer to and that were never made permanent, because they came before an import did: at most
-/// `limit`, each with its `tempKey`.
-///
-/// # Errors
-/// When the store fails.
-pub fn untethered(connection: &Connection, limit: u32) -> Result<Vec<(Cid, String)>, ReadError> {
-    let mut statement = connection.prepare_cached(
-        r#"SELECT "cid", "tempKey" FROM "blob" WHERE "tempKey" IS NOT NULL
-           AND EXISTS (SELECT 1 FROM "record_blob" WHERE "blobCid" = "cid") LIMIT ?1"#,
-    )?;
-    let rows = statement.query_map([limit], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
-    let mut blobs = Vec::new();
-    for row in rows {
-        let (cid, key) = row?;
-        blobs.extend(Cid::parse(&cid).ok().map(|cid| (cid, key)));
-    }
-    Ok(blobs)
-}
-
 /// Counts. Costs a look at every row's entry in an index.
 ///
 /// # Errors
@@ -122,9 +129,10 @@ pub fn counts(connection: &Connection) -> Result<Counts, ReadError> {
 
 #[cfg(test)]
 mod tests {
+    use super::files::untethered;
     use super::*;
     use crate::actor::Prepared;
-    use crate::actor::tests::{account, apply, create, did, open};
+    use crate::actor::tests::{account, apply, create, did, open, upload};
     use crate::db::DbError;
     use shared::data::BlobRef;
 
@@ -135,18 +143,15 @@ mod tests {
         account(&actors, 1).await;
         let store = actors.store(&did(1)).await.unwrap();
         let db = store.db().unwrap();
-        let mut blobs: Vec<Cid> = (0..5_u8).map(|n| Cid::of_raw(&[n])).collect();
+        let mut blobs = Vec::new();
+        for bytes in [b"0", b"1", b"2", b"3", b"4"] {
+            blobs.push(upload(&actors, 1, bytes, "a/b").await.cid);
+        }
         blobs.sort_by_key(ToString::to_string);
         let put = |sql: &'static str, cid: &Cid| {
             let cid = cid.to_string();
             db.write_blocking(|tx| -> Result<_, DbError> { Ok(tx.execute(sql, [cid])?) }).unwrap();
         };
-        for cid in &blobs {
-            put(
-                r#"INSERT INTO "blob" ("cid", "mimeType", "size", "tempKey", "createdAt") VALUES (?1, 'a/b', 1, 'k', '')"#,
-                cid,
-            );
-        }
         let with = |rkey: &str, cids: &[Cid]| {
             let blob = |cid: &Cid| BlobRef { cid: cid.clone(), mime_type: "a/b".to_owned(), size: 1 };
             Prepared { blobs: cids.iter().map(blob).collect(), ..create(rkey, rkey) }

@@ -2,14 +2,16 @@
 //!
 //! [`Actors::apply_writes`] takes writes that are validated, encoded and hashed already, and
 //!
-//! 1. waits for the account's lock, and sees to it that nothing that was committed before is unsequenced;
+//! 1. waits for the account's lock, sees to it that nothing that was committed before is unsequenced, and puts the files
+//!    of uploads that the writes refer to where permanent blobs are;
 //! 2. in one transaction: checks what the writes expect, lets `shared::repo` edit the tree and sign, and stores blocks,
 //!    records, backlinks, blob references, root and the pending event;
-//! 3. gives the event its place in the sequencer's queue, and only then lets go of the lock;
+//! 3. gives the event its place in the sequencer's queue, and only then lets go of the lock; where blobs came or went,
+//!    their uploads or files go before that;
 //! 4. answers when the event is sequenced.
 //!
-//! If the process dies after 2 the event is found and sequenced at the next start; before, nothing has happened. A
-//! caller that goes away does not stop it half-way.
+//! If the process dies after 2 the event is found and sequenced at the next start, and files that should go are deleted;
+//! before, nothing has happened. A caller that goes away does not stop it half-way.
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use shared::cid::Cid;
@@ -18,8 +20,10 @@ use shared::firehose::{Body, Commit, Event, FirehoseError};
 use shared::repo::{Action, ApplyError, CommitDiff, Head, Repo, RepoOp, Swap, Write};
 use shared::syntax::{AtUri, Did, Path, Tid};
 
+use super::blobs::files::{Placed, release, tether};
 use super::store::{self, Blocks, Store, Writing};
 use super::{ActorError, Actors};
+use crate::blobstore::BlobstoreError;
 use crate::db::DbError;
 use crate::sequencer::{Batch, NewHead, SequenceError};
 use crate::time::{now_datetime, now_micros};
@@ -53,7 +57,7 @@ pub struct Committed {
     pub head: Head,
     /// What changed, in order; deletions of replaced links come first.
     pub ops: Vec<RepoOp>,
-    /// Blobs that nothing refers to any more: their files may go.
+    /// Blobs that nothing refers to any more, which are deleted.
     pub released: Vec<Cid>,
 }
 
@@ -107,6 +111,9 @@ pub enum WriteError {
     /// The event could not be sequenced. The commit stands, and its event follows as soon as it can.
     #[error("the event could not be sequenced")]
     Sequence(#[from] SequenceError),
+    /// The files of blobs could not be put where they belong.
+    #[error(transparent)]
+    Blobstore(#[from] BlobstoreError),
     /// The store failed.
     #[error(transparent)]
     Actor(#[from] ActorError),
@@ -141,29 +148,39 @@ impl Actors {
         let clock_id = self.inner.clock_id;
         // A task of its own: a client that goes away must not stop it between its steps.
         let task = tokio::spawn(async move {
-            // 1. The lock, and nothing unsequenced before us.
+            // 1. The lock, nothing unsequenced before us, and every file where the transaction will say it is.
             let mut writing = store.lock().await;
             store.make_ready(&mut writing).await?;
+            let blobs = writes.iter().flat_map(|write| &write.blobs).cloned().collect();
+            let placed = store.place(blobs).await?;
 
             // 2. and 3. The transaction, and a place in the queue before anybody else can write.
+            let (of, uploads) = (store.clone(), placed.clone());
             let handed = crate::db::blocking(move || {
                 if !admit()? {
                     return Err(WriteError::NotAdmitted);
                 }
-                let committed = commit(&store, &mut writing, writes, swap_commit.as_ref(), clock_id)?;
+                let committed = commit(&of, &mut writing, writes, &uploads, swap_commit.as_ref(), clock_id)?;
                 Ok(committed.map(|(committed, event)| {
-                    let (did, rev) = (store.did().clone(), committed.head.rev);
+                    let (did, rev) = (of.did().clone(), committed.head.rev);
                     let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
                     let ticket =
-                        store.hand_over(Batch { did, events: vec![event], head, repair: false, drained: None }, rev);
-                    (committed, ticket)
+                        of.hand_over(Batch { did, events: vec![event], head, repair: false, drained: None }, rev);
+                    // Most often the lock goes here, with `writing`.
+                    let files = !uploads.is_empty() || !committed.released.is_empty();
+                    (committed, ticket, files.then_some(writing))
                 }))
-                // The lock goes with `writing`, here.
             })
             .await?;
+            let Some((committed, ticket, files)) = handed else { return Ok(None) };
+            if let Some(_nobody_writes) = files {
+                store.end_uploads(placed).await;
+                if let Err(error) = store.delete_released().await {
+                    tracing::warn!(did = %store.did(), %error, "blobs that nothing refers to are not deleted yet");
+                }
+            }
 
             // 4. The answer.
-            let Some((committed, ticket)) = handed else { return Ok(None) };
             ticket.await.map_err(|_| SequenceError::Stopped)??;
             Ok(Some(committed))
         });
@@ -176,6 +193,7 @@ fn commit(
     store: &Store,
     writing: &mut Writing,
     writes: Vec<Prepared>,
+    placed: &Placed,
     swap_commit: Option<&Cid>,
     clock_id: u16,
 ) -> Result<Option<(Committed, Body)>, WriteError> {
@@ -198,7 +216,7 @@ fn commit(
             return Ok((head, None));
         };
         store::write_blocks(transaction, &diff)?;
-        let released = index(transaction, did, &diff, &references)?;
+        let released = index(transaction, did, &diff, &references, placed)?;
         delete_blocks(transaction, &diff)?;
         store::write_root(transaction, did, &diff.head)?;
         let event = Event::Commit(Commit::of(did.clone(), &diff)).encode()?;
@@ -271,6 +289,7 @@ fn index(
     did: &Did,
     diff: &CommitDiff,
     references: &[References],
+    placed: &Placed,
 ) -> Result<Vec<Cid>, WriteError> {
     let now = now_datetime();
     let mut dropped = Vec::new();
@@ -300,24 +319,10 @@ fn index(
             now.as_str()
         ])?;
         if let Some(references) = references.iter().find(|references| references.path == op.path) {
-            link(transaction, uri, references)?;
+            link(transaction, uri, references, placed)?;
         }
     }
-    release(transaction, dropped)
-}
-
-/// Deletes the rows of those of `blobs` that no record refers to any more, and returns them.
-fn release(transaction: &Transaction<'_>, blobs: Vec<String>) -> Result<Vec<Cid>, WriteError> {
-    let mut statement = transaction.prepare_cached(
-        r#"DELETE FROM "blob" WHERE "cid" = ?1 AND NOT EXISTS (SELECT 1 FROM "record_blob" WHERE "blobCid" = ?1)"#,
-    )?;
-    let mut released = Vec::new();
-    for cid in blobs {
-        if statement.execute([&cid])? > 0 {
-            released.extend(Cid::parse(&cid).ok());
-        }
-    }
-    Ok(released)
+    Ok(release(transaction, &dropped)?)
 }
 
 /// Takes a record's backlinks and blob references out; returns the blobs it referred to.
@@ -329,14 +334,14 @@ fn unlink(transaction: &Transaction<'_>, uri: &str) -> Result<Vec<String>, Write
 }
 
 /// Puts a record's backlinks and blob references in.
-fn link(transaction: &Transaction<'_>, uri: &str, references: &References) -> Result<(), WriteError> {
+fn link(transaction: &Transaction<'_>, uri: &str, references: &References, placed: &Placed) -> Result<(), WriteError> {
     for backlink in &references.backlinks {
         transaction
             .prepare_cached(r#"INSERT OR REPLACE INTO "backlink" ("uri", "path", "linkTo") VALUES (?1, ?2, ?3)"#)?
             .execute(params![uri, backlink.path, backlink.link_to])?;
     }
     for blob in &references.blobs {
-        publish(transaction, blob)?;
+        publish(transaction, blob, placed)?;
         transaction
             .prepare_cached(r#"INSERT OR IGNORE INTO "record_blob" ("blobCid", "recordUri") VALUES (?1, ?2)"#)?
             .execute(params![blob.cid.to_string(), uri])?;
@@ -346,7 +351,7 @@ fn link(transaction: &Transaction<'_>, uri: &str, references: &References) -> Re
 
 /// Makes a blob permanent with its first reference. What the record says of it is held against the upload until then,
 /// as the reference does.
-fn publish(transaction: &Transaction<'_>, blob: &BlobRef) -> Result<(), WriteError> {
+fn publish(transaction: &Transaction<'_>, blob: &BlobRef, placed: &Placed) -> Result<(), WriteError> {
     let cid = blob.cid.to_string();
     let mut statement = transaction.prepare_cached(
         r#"SELECT "mimeType", "size", "tempKey" IS NOT NULL FROM "blob" WHERE "cid" = ?1 AND "takedownRef" IS NULL"#,
@@ -368,8 +373,11 @@ fn publish(transaction: &Transaction<'_>, blob: &BlobRef) -> Result<(), WriteErr
     if size != blob.size {
         return Err(WriteError::BlobSize { cid: blob.cid.clone(), said: blob.size, is: size });
     }
-    transaction.prepare_cached(r#"UPDATE "blob" SET "tempKey" = NULL WHERE "cid" = ?1"#)?.execute([&cid])?;
-    Ok(())
+    if !placed.has(&blob.cid) {
+        // The upload's file is not there.
+        return Err(WriteError::BlobNotFound(blob.cid.clone()));
+    }
+    Ok(tether(transaction, &blob.cid)?)
 }
 
 /// Deletes the blocks that nothing references any more. Records may share one, and a node may be one besides.
@@ -395,6 +403,11 @@ fn replace_pending(
             .prepare_cached(r#"DELETE FROM "headwater_pending" WHERE "rev" <= ?1"#)?
             .execute([sequenced.as_str()])?;
     }
+    add_pending(transaction, rev, event)
+}
+
+/// Adds an event that waits to be sequenced.
+pub(super) fn add_pending(transaction: &Transaction<'_>, rev: Tid, event: &Body) -> Result<(), WriteError> {
     transaction
         .prepare_cached(r#"INSERT INTO "headwater_pending" ("rev", "kind", "event") VALUES (?1, ?2, ?3)"#)?
         .execute(params![rev.as_str(), event.kind().stored_name(), &event.as_bytes()[..]])?;

@@ -6,10 +6,13 @@
 //! 2. under the account's lock walks the tree as one that nobody vouches for: every node in order and on its layer, every
 //!    record present and readable, out of what was staged or, for a diff, the store;
 //! 3. in one transaction brings blocks, records, backlinks and blob references in step with it, at a new revision above
-//!    both. The commit stays as it came: [`Actors::recommit`] makes it the account's own when it is activated.
+//!    both. The commit stays as it came: [`Actors::recommit`] makes it the account's own when it is activated. An account
+//!    that is active needs that at once: the same transaction makes the commit, and leaves a `#sync` to be sequenced;
+//! 4. makes uploads permanent that records refer to now, and deletes blobs that none refers to any more.
 //!
-//! Nothing is sequenced. Memory does not grow with the file; blocks that the tree does not link are left behind. Rows of
-//! blobs are not touched: what is missing shows in the list of missing blobs.
+//! Of an account that is not active nothing is sequenced. Memory does not grow with the file; blocks that the tree does
+//! not link are left behind. Blobs that are not here are no hindrance: they show in the list of missing blobs. Dying
+//! before 3 changes nothing; after it, the next start tells what is untold and does what is left of 4.
 //!
 //! Specification: <https://atproto.com/specs/repository#security-considerations>,
 //! <https://atproto.com/guides/account-migration>.
@@ -17,22 +20,26 @@
 mod staging;
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use rusqlite::{Transaction, params};
 use shared::cbor::CborError;
 use shared::cid::Cid;
+use shared::firehose::Body;
 use shared::repo::Head;
 use shared::repo::car::CarError;
 use shared::repo::commit::CommitError;
 use shared::repo::mst::MstError;
 use shared::syntax::{Did, Tid};
 
-use super::recover::{drop_pending, rev_above};
+use super::commit::add_pending;
+use super::recover::{drop_pending, recommit, rev_above};
 use super::store::{Store, Writing, read_root, write_root};
 use super::{ActorError, Actors, WriteError};
 use crate::db::{DbError, blocking};
+use crate::sequencer::{Batch, NewHead, SequenceError};
 use crate::time::now_datetime;
 
 use staging::Staging;
@@ -116,15 +123,18 @@ impl From<ActorError> for ImportError {
 
 impl Actors {
     /// Puts the repository in `body`, at most `limit` bytes, in the place of the account's own. Returns where it stands:
-    /// at the commit of the file, at a revision of its own.
+    /// at the commit of the file, at a revision of its own; or, of an active account, at a commit of its own, which is
+    /// told to the world. `is_active` is asked under the lock.
     ///
     /// # Errors
-    /// An [`ImportError`].
+    /// An [`ImportError`]. Nothing is changed then, unless it says that the event or the blobs failed: these follow with
+    /// the next start, or when the import is repeated.
     pub async fn import<E>(
         &self,
         did: &Did,
         body: impl Stream<Item = Result<Bytes, E>>,
         limit: u64,
+        is_active: impl FnOnce() -> Result<bool, DbError> + Send + 'static,
     ) -> Result<Head, ImportError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -161,7 +171,26 @@ impl Actors {
             let mut writing = store.lock().await;
             store.settle(&mut writing).await?;
             // 2. and 3.
-            blocking(move || replace(&store, &mut writing, staging, clock_id)).await
+            let of = Arc::clone(&store);
+            let (writing, head, told) = blocking(move || -> Result<_, ImportError> {
+                let (head, sync) = replace(&of, &mut writing, staging, clock_id, is_active()?)?;
+                Ok((writing, head, sync))
+            })
+            .await?;
+            // 4. Before anybody hears of it.
+            let settled = store.settle_blobs().await;
+            let ticket = told.map(|sync| {
+                let new = Some(NewHead { commit: head.commit.clone(), rev: head.rev });
+                let did = store.did().clone();
+                store.hand_over(Batch { did, events: vec![sync], head: new, repair: false, drained: None }, head.rev)
+            });
+            drop(writing);
+            if let Some(ticket) = ticket {
+                let sequenced = ticket.await.unwrap_or(Err(SequenceError::Stopped));
+                sequenced.map_err(WriteError::from)?;
+            }
+            settled?;
+            Ok(head)
         });
         task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))
     }
@@ -175,13 +204,20 @@ async fn stage(mut staging: Staging, pieces: Vec<Bytes>) -> Result<(Vec<Bytes>, 
     .await
 }
 
-/// Checks what is staged and puts it in place. Blocks.
-fn replace(store: &Store, writing: &mut Writing, mut staging: Staging, clock_id: u16) -> Result<Head, ImportError> {
+/// Checks what is staged and puts it in place. Returns where the repository stands and, of an active account, the event
+/// that says so. Blocks.
+fn replace(
+    store: &Store,
+    writing: &mut Writing,
+    mut staging: Staging,
+    clock_id: u16,
+    active: bool,
+) -> Result<(Head, Option<Body>), ImportError> {
     let did = store.did();
     let checked = store.db()?.read_blocking(|ours| staging.check(did, ours))?;
     let path = staging.close()?;
     writing.head = None;
-    let head = store.db()?.write_beside_blocking(path.as_ref(), |transaction| -> Result<_, WriteError> {
+    let (head, sync) = store.db()?.write_beside_blocking(path.as_ref(), |transaction| -> Result<_, WriteError> {
         let (_, own) = read_root(transaction)?.ok_or_else(|| ActorError::NotFound(did.clone()))?;
         let rev = rev_above(own, checked.rev, clock_id)?;
         put_blocks(transaction, rev)?;
@@ -189,10 +225,15 @@ fn replace(store: &Store, writing: &mut Writing, mut staging: Staging, clock_id:
         let head = Head { commit: checked.commit, rev, data: checked.data };
         write_root(transaction, did, &head)?;
         drop_pending(transaction)?;
-        Ok(head)
+        if !active {
+            return Ok((head, None));
+        }
+        let (head, sync) = recommit(transaction, store, Some(head), clock_id)?;
+        add_pending(transaction, head.rev, &sync)?;
+        Ok((head, Some(sync)))
     })?;
     writing.head = Some(head.clone());
-    Ok(head)
+    Ok((head, sync))
 }
 
 /// Brings the blocks in step with the staged tree. They come in the order of the index, so that it is filled from left
@@ -215,6 +256,8 @@ fn put_blocks(transaction: &Transaction<'_>, rev: Tid) -> Result<(), WriteError>
 /// untouched, and a takedown stays with its path.
 fn put_records(transaction: &Transaction<'_>, rev: Tid) -> Result<(), WriteError> {
     for sql in [
+        r#"INSERT OR IGNORE INTO "headwater_released" ("cid") SELECT DISTINCT "blobCid" FROM "record_blob" WHERE NOT EXISTS
+           (SELECT 1 FROM staged.leaf WHERE leaf.uri = "record_blob"."recordUri" AND leaf.kept)"#,
         r#"DELETE FROM "backlink" WHERE NOT EXISTS
            (SELECT 1 FROM staged.leaf WHERE leaf.uri = "backlink"."uri" AND leaf.kept)"#,
         r#"DELETE FROM "record_blob" WHERE NOT EXISTS
@@ -233,6 +276,9 @@ fn put_records(transaction: &Transaction<'_>, rev: Tid) -> Result<(), WriteError
     for sql in [
         r#"INSERT OR REPLACE INTO "backlink" ("uri", "path", "linkTo") SELECT uri, path, link_to FROM staged.backlink"#,
         r#"INSERT OR IGNORE INTO "record_blob" ("blobCid", "recordUri") SELECT cid, uri FROM staged.blob"#,
+        r#"DELETE FROM "headwater_released" WHERE EXISTS (SELECT 1 FROM "record_blob" WHERE "blobCid" = "cid")"#,
+        r#"DELETE FROM "blob" WHERE "tempKey" IS NULL AND EXISTS
+           (SELECT 1 FROM "headwater_released" WHERE "headwater_released"."cid" = "blob"."cid")"#,
     ] {
         transaction.execute(sql, [])?;
     }

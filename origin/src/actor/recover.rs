@@ -45,7 +45,8 @@ pub struct Recommitted {
 }
 
 impl Actors {
-    /// Sees to it that every commit of earlier processes is sequenced. `is_active` says whether an account is there and
+    /// Sees to it that every commit of earlier processes is sequenced, and that what they left of imports, uploads and
+    /// deleted blobs is where it belongs. `is_active` says whether an account is there and
     /// served; of others nothing is told, and what was to be told is dropped: their activation says where they stand.
     ///
     /// # Errors
@@ -94,10 +95,12 @@ impl Actors {
         let mut writing = store.lock().await;
         if active {
             store.make_ready(&mut writing).await?;
+            store.settle_blobs().await?;
             drop(writing);
             store.retire();
             return Ok(true);
         }
+        store.settle_blobs().await?;
         if !writing.ready {
             let of = store.clone();
             blocking(move || of.db()?.write_blocking(drop_pending)).await?;
@@ -131,7 +134,7 @@ impl Actors {
     }
 }
 
-fn recommit(
+pub(super) fn recommit(
     transaction: &Transaction<'_>,
     store: &Store,
     known: Option<Head>,

@@ -23,6 +23,7 @@ use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{ActorError, WriteError};
+use crate::blobstore::Blobstore;
 use crate::db::{Db, DbError, Options, Schema, Step, blocking};
 use crate::sequencer::{Batch, NewHead, OnDone, SequenceError, Sequencer, Ticket};
 use crate::time::now_datetime;
@@ -38,6 +39,7 @@ pub struct Store {
     did: Did,
     directory: PathBuf,
     sequencer: Sequencer,
+    blobs: Blobstore,
     opened: OnceLock<Opened>,
     opening: Mutex<()>,
     writing: Arc<tokio::sync::Mutex<Writing>>,
@@ -83,11 +85,12 @@ pub struct Created {
 }
 
 impl Store {
-    pub(super) fn new(did: Did, directory: PathBuf, sequencer: Sequencer) -> Self {
+    pub(super) fn new(did: Did, directory: PathBuf, sequencer: Sequencer, blobs: Blobstore) -> Self {
         Self {
             did,
             directory,
             sequencer,
+            blobs,
             opened: OnceLock::new(),
             opening: Mutex::default(),
             writing: Arc::default(),
@@ -116,6 +119,11 @@ impl Store {
     /// `NotFound` for a store that was not opened.
     pub fn db(&self) -> Result<&Db, ActorError> {
         Ok(&self.opened()?.db)
+    }
+
+    /// The files of its blobs.
+    pub(super) fn blobs(&self) -> &Blobstore {
+        &self.blobs
     }
 
     fn opened(&self) -> Result<&Opened, ActorError> {

@@ -11,6 +11,7 @@ use shared::repo::{Action, ApplyError, Record, Swap, Write};
 use shared::syntax::Path;
 
 use super::*;
+use crate::config::Blobs;
 use crate::db::Synchronous;
 use crate::sequencer::{NewHead, RootSink, SequenceError};
 use crate::time::now_micros;
@@ -25,7 +26,9 @@ impl RootSink for NoRoots {
 
 pub(super) fn open(directory: &FsPath, capacity: usize) -> Actors {
     let sequencer = Sequencer::open(&directory.join("sequencer.sqlite"), OPTIONS, Box::new(NoRoots)).unwrap();
-    Actors::new(directory.join("actors"), OPTIONS, capacity, sequencer, 7)
+    let location = directory.join("blocks");
+    let blobs = Blobstore::new(&Blobs::Disk { temporary: location.join("tempt"), location });
+    Actors::new(directory.join("actors"), OPTIONS, capacity, sequencer, blobs, 7)
 }
 
 pub(super) fn did(n: usize) -> Did {
@@ -79,6 +82,12 @@ pub(super) fn delete(rkey: &str) -> Prepared {
 
 pub(super) async fn apply(actors: &Actors, n: usize, writes: Vec<Prepared>) -> Result<Option<Committed>, WriteError> {
     actors.apply_writes(&did(n), writes, None, || Ok(true)).await
+}
+
+/// Uploads a blob.
+pub(super) async fn upload(actors: &Actors, n: usize, bytes: &'static [u8], declared: &str) -> BlobRef {
+    let body = futures_util::stream::iter([Ok::<_, io::Error>(bytes.into())]);
+    actors.upload_blob(&did(n), body, declared, 1000).await.unwrap()
 }
 
 /// Reads all events and believes none that does not verify; returns how many commits each account has.
@@ -294,17 +303,7 @@ async fn blobs_are_held_to_their_references_and_released_with_the_last() {
     let with = |rkey: &str, blob: &BlobRef| Prepared { blobs: vec![blob.clone()], ..create(rkey, rkey) };
     let missing = apply(&actors, 1, vec![with("a", &blob)]).await;
     assert!(matches!(missing, Err(WriteError::BlobNotFound(_))));
-
-    let store = actors.store(&did(1)).await.unwrap();
-    let cid = blob.cid.to_string();
-    store
-        .db()
-        .unwrap()
-        .write_blocking(|tx| -> Result<_, DbError> {
-            let sql = r#"INSERT INTO "blob" ("cid", "mimeType", "size", "tempKey", "createdAt") VALUES (?1, 'image/png', 7, 'k', '')"#;
-            Ok(tx.execute(sql, [&cid])?)
-        })
-        .unwrap();
+    assert_eq!(upload(&actors, 1, b"picture", "image/png").await, blob);
     let wrong_type = BlobRef { mime_type: "image/gif".to_owned(), ..blob.clone() };
     assert!(matches!(apply(&actors, 1, vec![with("a", &wrong_type)]).await, Err(WriteError::BlobMimeType { .. })));
     let wrong_size = BlobRef { size: 8, ..blob.clone() };

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use shared::cid::Cid;
 use shared::syntax::Did;
 
-use super::Key;
+use super::{Key, all};
 
 /// The three places of blobs.
 #[derive(Clone, Debug)]
@@ -65,26 +65,39 @@ impl Disk {
         Upload::begin(&self.temporary.join(did.as_str()), key)
     }
 
-    /// Puts the upload `key` where records' blobs are, and leaves it where it was, too. One that is there already stays,
-    /// unless it is shorter or longer: then a server died while it wrote it. False: there is neither.
-    pub(super) fn make_permanent(&self, did: &Did, key: &Key, cid: &Cid) -> io::Result<bool> {
-        let (from, to) = (self.waiting(did, key), self.stored(did, cid));
-        let Some(waiting) = found(fs::metadata(&from))? else { return to.try_exists() };
+    /// Puts uploads where records' blobs are, and leaves them where they were, too. One that is there already stays,
+    /// unless it is shorter or longer: then a server died while it wrote it. Returns those of which there is neither.
+    pub(super) fn make_permanent(&self, did: &Did, uploads: &[(Key, Cid)]) -> io::Result<Vec<Cid>> {
         let directory = self.location.join(did.as_str());
-        make_directory(&directory)?;
-        match fs::hard_link(&from, &to) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                if fs::metadata(&to)?.len() != waiting.len() {
-                    self.copy(did, &from, &to)?;
+        let (mut missing, mut made) = (Vec::new(), false);
+        for (key, cid) in uploads {
+            let (from, to) = (self.waiting(did, key), self.stored(did, cid));
+            let Some(waiting) = found(fs::metadata(&from))? else {
+                if !to.try_exists()? {
+                    missing.push(cid.clone());
                 }
+                continue;
+            };
+            if !made {
+                make_directory(&directory)?;
+                made = true;
             }
-            // On another file system, or on one without links.
-            Err(error) if error.kind() != ErrorKind::NotFound => self.copy(did, &from, &to)?,
-            Err(error) => return Err(error),
+            match fs::hard_link(&from, &to) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    if fs::metadata(&to)?.len() != waiting.len() {
+                        self.copy(did, &from, &to)?;
+                    }
+                }
+                // On another file system, or on one without links.
+                Err(error) if error.kind() != ErrorKind::NotFound => self.copy(did, &from, &to)?,
+                Err(error) => return Err(error),
+            }
         }
-        sync_directory(&directory)?;
-        Ok(true)
+        if made {
+            sync_directory(&directory)?;
+        }
+        Ok(missing)
     }
 
     fn copy(&self, did: &Did, from: &Path, to: &Path) -> io::Result<()> {
@@ -117,9 +130,11 @@ impl Disk {
         Ok(found(fs::metadata(self.stored(did, cid)))?.map(|metadata| metadata.len()))
     }
 
-    /// Removes a blob. One that is not there has been removed before.
-    pub(super) fn delete(&self, did: &Did, cid: &Cid) -> io::Result<()> {
-        found(fs::remove_file(self.stored(did, cid))).map(|_| ())
+    /// Removes blobs; those that are not there have been removed before. All are tried.
+    pub(super) fn delete(&self, did: &Did, cids: &[Cid]) -> io::Result<()> {
+        let removed = all(cids, |cid| found(fs::remove_file(self.stored(did, cid))).map(|_| ()));
+        found(sync_directory(&self.location.join(did.as_str())))?;
+        removed
     }
 
     /// Takes a blob away from where it is served. False: it is not there.

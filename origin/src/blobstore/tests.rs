@@ -28,6 +28,11 @@ async fn upload(store: &Blobstore, bytes: &[u8]) -> TemporaryBlob {
     store.put_temporary(&did(), body(&[bytes]), "text/plain", LIMIT).await.unwrap()
 }
 
+/// Makes an upload permanent. False: it is not there.
+async fn keep(store: &Blobstore, blob: &TemporaryBlob) -> bool {
+    store.make_permanent(&did(), &[(blob.key.clone(), blob.cid.clone())]).await.unwrap().is_empty()
+}
+
 /// Everything a blob store keeps, as paths within the directory.
 fn files(directory: &TempDir) -> Vec<String> {
     fn walk(directory: &Path, all: &mut Vec<PathBuf>) {
@@ -68,7 +73,7 @@ async fn an_upload_of_many_pieces_arrives_whole() {
     let pieces: Vec<&[u8]> = bytes.chunks(60_001).collect();
     let blob = store.put_temporary(&did(), body(&pieces), "text/plain", bytes.len() as u64).await.unwrap();
     assert_eq!((&blob.cid, blob.size), (&Cid::of_raw(&bytes), bytes.len() as u64));
-    assert!(store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap());
+    assert!(keep(&store, &blob).await);
     assert_eq!(read(&store, &blob.cid, 0..u64::MAX).await, bytes);
     assert_eq!(read(&store, &blob.cid, 300_000..900_000).await, &bytes[300_000..bytes.len().min(900_000)]);
     assert_eq!(read(&store, &blob.cid, 5..5).await, b"");
@@ -80,7 +85,7 @@ async fn an_empty_blob_is_a_blob() {
     let (_directory, store) = store();
     let blob = store.put_temporary(&did(), body(&[]), "text/plain", 0).await.unwrap();
     assert_eq!((&blob.cid, blob.size, blob.mime_type.as_str()), (&Cid::of_raw(b""), 0, "text/plain"));
-    assert!(store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap());
+    assert!(keep(&store, &blob).await);
     assert_eq!(store.size(&did(), &blob.cid).await.unwrap(), Some(0));
     assert_eq!(read(&store, &blob.cid, 0..1).await, b"");
 }
@@ -109,13 +114,13 @@ async fn becoming_permanent_can_be_repeated_at_every_step() {
     let (directory, store) = store();
     let blob = upload(&store, b"hello").await;
     for _ in 0..2 {
-        assert!(store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap());
+        assert!(keep(&store, &blob).await);
         assert!(store.has_temporary(&did(), &blob.key).await.unwrap());
     }
     for _ in 0..2 {
-        store.remove_temporary(&did(), &blob.key).await.unwrap();
+        store.remove_temporary(&did(), vec![blob.key.clone()]).await.unwrap();
         assert!(!store.has_temporary(&did(), &blob.key).await.unwrap());
-        assert!(store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap());
+        assert!(keep(&store, &blob).await);
     }
     assert_eq!(files(&directory), [format!("blocks/{}/{}", did(), blob.cid)]);
     assert_eq!(read(&store, &blob.cid, 0..5).await, b"hello");
@@ -125,8 +130,8 @@ async fn becoming_permanent_can_be_repeated_at_every_step() {
 async fn an_upload_that_is_gone_cannot_become_permanent() {
     let (_directory, store) = store();
     let blob = upload(&store, b"hello").await;
-    store.remove_temporary(&did(), &blob.key).await.unwrap();
-    assert!(!store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap());
+    store.remove_temporary(&did(), vec![blob.key.clone()]).await.unwrap();
+    assert!(!keep(&store, &blob).await);
     assert!(store.open(&did(), &blob.cid).await.unwrap().is_none());
 }
 
@@ -137,7 +142,7 @@ async fn a_blob_that_a_crash_cut_short_is_replaced() {
     let path = directory.path().join(format!("blocks/{}", did()));
     fs::create_dir_all(&path).unwrap();
     fs::write(path.join(blob.cid.to_string()), b"he").unwrap();
-    assert!(store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap());
+    assert!(keep(&store, &blob).await);
     assert_eq!(read(&store, &blob.cid, 0..5).await, b"hello");
 }
 
@@ -146,13 +151,10 @@ async fn two_uploads_of_one_blob_end_as_one() {
     let (directory, store) = store();
     let (one, other) = (upload(&store, b"hello").await, upload(&store, b"hello").await);
     let did = did();
-    let (first, second) = tokio::join!(
-        store.make_permanent(&did, &one.key, &one.cid),
-        store.make_permanent(&did, &other.key, &other.cid)
-    );
-    assert!(first.unwrap() && second.unwrap());
-    store.remove_temporary(&did, &one.key).await.unwrap();
-    store.remove_temporary(&did, &other.key).await.unwrap();
+    let (first, second) = tokio::join!(keep(&store, &one), keep(&store, &other));
+    assert!(first && second);
+    store.remove_temporary(&did, vec![one.key.clone()]).await.unwrap();
+    store.remove_temporary(&did, vec![other.key.clone()]).await.unwrap();
     assert_eq!(files(&directory), [format!("blocks/{did}/{}", one.cid)]);
 }
 
@@ -163,7 +165,7 @@ async fn uploads_may_be_kept_elsewhere() {
     let store = Blobstore::new(&Blobs::Disk { location, temporary });
     let blob = upload(&store, b"hello").await;
     assert_eq!(files(&elsewhere), [format!("uploads/{}/{}", did(), blob.key.as_str())]);
-    assert!(store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap());
+    assert!(keep(&store, &blob).await);
     assert_eq!(files(&directory), [format!("blocks/{}/{}", did(), blob.cid)]);
     assert_eq!(read(&store, &blob.cid, 0..5).await, b"hello");
 }
@@ -173,8 +175,8 @@ async fn a_blob_can_be_taken_down_and_put_back() {
     let (directory, store) = store();
     let blob = upload(&store, b"hello").await;
     assert!(!store.quarantine(&did(), &blob.cid).await.unwrap());
-    store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap();
-    store.remove_temporary(&did(), &blob.key).await.unwrap();
+    keep(&store, &blob).await;
+    store.remove_temporary(&did(), vec![blob.key.clone()]).await.unwrap();
     for _ in 0..2 {
         assert!(store.quarantine(&did(), &blob.cid).await.unwrap());
         assert!(store.open(&did(), &blob.cid).await.unwrap().is_none());
@@ -191,8 +193,8 @@ async fn deleting_can_be_repeated() {
     let (directory, store) = store();
     let (one, other) = (upload(&store, b"one").await, upload(&store, b"other").await);
     for blob in [&one, &other] {
-        store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap();
-        store.remove_temporary(&did(), &blob.key).await.unwrap();
+        keep(&store, &blob).await;
+        store.remove_temporary(&did(), vec![blob.key.clone()]).await.unwrap();
     }
     for _ in 0..2 {
         store.delete_many(&did(), vec![one.cid.clone(), Cid::of_raw(b"never")]).await.unwrap();
@@ -210,7 +212,7 @@ async fn deleting_can_be_repeated() {
 async fn a_blob_being_read_can_be_deleted() {
     let (_directory, store) = store();
     let blob = upload(&store, b"hello").await;
-    store.make_permanent(&did(), &blob.key, &blob.cid).await.unwrap();
+    keep(&store, &blob).await;
     let opened = store.open(&did(), &blob.cid).await.unwrap().unwrap();
     store.delete_many(&did(), vec![blob.cid]).await.unwrap();
     let pieces: Vec<_> = opened.into_stream(1..4).collect().await;

@@ -95,6 +95,7 @@ impl From<WriteError> for XrpcError {
             | WriteError::RevExhausted(_)
             | WriteError::Damaged(_)
             | WriteError::Event(_)
+            | WriteError::Blobstore(_)
             | WriteError::Sequence(_)) => Self::internal(error),
         }
     }

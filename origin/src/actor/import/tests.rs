@@ -61,7 +61,7 @@ impl Foreign {
 async fn import(actors: &Actors, file: &[u8]) -> Result<Head, ImportError> {
     let chunks: Vec<_> =
         file.chunks(1000).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
-    actors.import(&did(1), stream::iter(chunks), 10_000_000).await
+    actors.import(&did(1), stream::iter(chunks), 10_000_000, || Ok(false)).await
 }
 
 async fn exported(actors: &Actors) -> Vec<Block> {
@@ -308,7 +308,7 @@ async fn one_import_at_a_time_and_one_that_is_given_up_leaves_nothing() {
         stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) });
     let slow = {
         let actors = actors.clone();
-        tokio::spawn(async move { actors.import(&did(1), body, 1000).await })
+        tokio::spawn(async move { actors.import(&did(1), body, 1000, || Ok(false)).await })
     };
     sender.send(Ok(Bytes::copy_from_slice(&file[..100]))).await.unwrap();
     while !staged(&actors) {
@@ -321,9 +321,9 @@ async fn one_import_at_a_time_and_one_that_is_given_up_leaves_nothing() {
     assert!(!staged(&actors));
 
     let broken = stream::iter([Ok(Bytes::copy_from_slice(&file[..100])), Err(std::io::Error::other("gone"))]);
-    assert!(matches!(actors.import(&did(1), broken, 1000).await, Err(ImportError::Body(_))));
+    assert!(matches!(actors.import(&did(1), broken, 1000, || Ok(false)).await, Err(ImportError::Body(_))));
     let large = stream::iter([Ok::<_, std::io::Error>(Bytes::from(file.clone()))]);
-    let error = actors.import(&did(1), large, 1000).await;
+    let error = actors.import(&did(1), large, 1000, || Ok(false)).await;
     assert!(matches!(error, Err(ImportError::TooLarge { limit: 1000 })));
     assert!(!staged(&actors));
 
