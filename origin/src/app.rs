@@ -18,6 +18,7 @@ use shared::syntax::Did;
 use shared::token::{EmptySecret, HmacKey};
 
 use crate::account::{self, AccountConfig, Accounts, HandlePolicy, InvitePolicy, put_roots};
+use crate::actor::blobs::UPLOAD_AGE;
 use crate::actor::{Actors, Swept};
 use crate::announce::Announcements;
 use crate::blobstore::Blobstore;
@@ -160,6 +161,15 @@ impl App {
                 tracing::info!(told, dropped, failed, "commits of an earlier process were looked through");
             }
             Err(error) => tracing::error!(%error, "commits of an earlier process wait to be sequenced"),
+        }
+    }
+
+    /// Removes uploads that have waited too long for a record that refers to them.
+    pub(crate) async fn sweep_uploads(&self) {
+        match self.actors().sweep_uploads(UPLOAD_AGE).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "uploads that no record refers to were removed"),
+            Err(error) => tracing::error!(%error, "uploads that no record refers to cannot be removed"),
         }
     }
 

@@ -26,6 +26,7 @@ pub use secrets::{SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
 
 const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest label of a domain name.
@@ -163,7 +164,7 @@ pub struct Handles {
 pub struct Limits {
     /// `PDS_BLOB_UPLOAD_LIMIT`, bytes: the largest blob. Default: 5 MiB.
     pub blob: u64,
-    /// `PDS_MAX_REPO_IMPORT_SIZE`, bytes: the largest repository that importRepo takes. Default: as for blobs.
+    /// `PDS_MAX_REPO_IMPORT_SIZE`, bytes: the largest repository that importRepo takes. Default: 1 GiB.
     pub import: u64,
     /// `PDS_MAX_SUBSCRIPTION_BUFFER`: how many events a firehose consumer may be behind. Default: 500.
     pub subscription_buffer: usize,
@@ -489,7 +490,7 @@ fn limits(variables: &mut Variables) -> Limits {
     let buffer = variables.number("PDS_MAX_SUBSCRIPTION_BUFFER", 1..=u64::from(u32::MAX)).unwrap_or(500);
     Limits {
         blob,
-        import: variables.number("PDS_MAX_REPO_IMPORT_SIZE", 0..=u64::MAX).unwrap_or(blob),
+        import: variables.number("PDS_MAX_REPO_IMPORT_SIZE", 0..=u64::MAX).unwrap_or(GIB),
         subscription_buffer: count(buffer),
         backfill: variables.millis("PDS_REPO_BACKFILL_LIMIT_MS", DAY),
     }

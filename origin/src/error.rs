@@ -87,6 +87,18 @@ impl XrpcError {
         Self::plain(StatusCode::METHOD_NOT_ALLOWED, format!("incorrect HTTP method ({method})"))
     }
 
+    /// 408: the client went silent in the middle of its request.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        Self::plain(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")
+    }
+
+    /// 409: what is asked for is being done already.
+    #[must_use]
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::plain(StatusCode::CONFLICT, message)
+    }
+
     /// 413: the body is larger than the method takes.
     #[must_use]
     pub fn too_large() -> Self {
@@ -97,6 +109,12 @@ impl XrpcError {
     #[must_use]
     pub fn unsupported_encoding() -> Self {
         Self::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported content-encoding")
+    }
+
+    /// 416: the range of bytes that is asked for lies behind the end.
+    #[must_use]
+    pub fn range_not_satisfiable() -> Self {
+        Self::plain(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable")
     }
 
     /// 500: our fault. Only the log learns of `cause`.
@@ -177,6 +195,9 @@ impl fmt::Display for XrpcError {
         Ok(())
     }
 }
+
+/// For streams of a request's body, which end with what is to be answered.
+impl StdError for XrpcError {}
 
 impl IntoResponse for XrpcError {
     fn into_response(self) -> Response {

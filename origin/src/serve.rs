@@ -19,6 +19,9 @@ use crate::http::router;
 /// How long requests under way may go on after the signal to stop. Fly.io and Docker kill a process that takes longer.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often uploads that no record refers to are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
 /// Serves `app` on `listener` until `shutdown` resolves and requests under way have ended.
 ///
 /// Returns `Ok` as well when [`DRAIN_LIMIT`] passed first; connections left then end with the runtime.
@@ -32,9 +35,21 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     app.listens_on(listener.local_addr()?.port());
-    let left_over = app.clone();
-    tokio::spawn(async move { left_over.finish_earlier().await });
-    serve_router(listener, router(app), shutdown, DRAIN_LIMIT).await
+    let beside = tokio::spawn(beside_requests(app.clone()));
+    let served = serve_router(listener, router(app), shutdown, DRAIN_LIMIT).await;
+    // It may be stopped anywhere, as the process may. Waited for, so that nothing of it holds the data directory.
+    beside.abort();
+    let _stopped = beside.await;
+    served
+}
+
+/// What is done while requests are answered: what an earlier process left, and then sweeping, again and again.
+async fn beside_requests(app: App) {
+    app.finish_earlier().await;
+    loop {
+        app.sweep_uploads().await;
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
 }
 
 async fn serve_router(

@@ -11,9 +11,11 @@ mod input;
 mod output;
 mod params;
 mod path;
+mod range;
 mod refuse;
 mod repo;
 mod server;
+mod sync;
 
 use std::sync::Arc;
 
@@ -24,14 +26,17 @@ use shared::identity::DidDocument;
 use shared::token::session::Scope;
 
 use crate::app::App;
-use crate::auth::{Access, Anybody, Refresh, ServiceOptional};
+use crate::auth::{Access, AccessOrAdminOptional, AccessOrService, Anybody, Refresh, ServiceOptional, Standing};
+use crate::config::Limits;
 use call::{Route, Routes, procedure, query};
 use input::{JSON, WRITES};
+use repo::{blob, import};
 use server::{account, session};
 
 #[rustfmt::skip]
-fn table() -> Vec<Route> {
+fn table(limits: &Limits) -> Vec<Route> {
     let standard = Access::standard;
+    let not_taken_down = Standing { not_taken_down: true, ..Standing::default() };
     vec![
         query("com.atproto.identity.resolveHandle", Anybody, identity::resolve_handle),
 
@@ -40,8 +45,11 @@ fn table() -> Vec<Route> {
         procedure("com.atproto.repo.deleteRecord", standard(), JSON, repo::delete_record),
         query("com.atproto.repo.describeRepo", Anybody, repo::describe_repo),
         query("com.atproto.repo.getRecord", Anybody, repo::get_record),
+        procedure("com.atproto.repo.importRepo", Access::full().only(not_taken_down), limits.import, import::import_repo),
+        query("com.atproto.repo.listMissingBlobs", standard(), blob::list_missing_blobs),
         query("com.atproto.repo.listRecords", Anybody, repo::list_records),
         procedure("com.atproto.repo.putRecord", standard(), WRITES, repo::put_record),
+        procedure("com.atproto.repo.uploadBlob", AccessOrService(standard().only(not_taken_down)), limits.blob, blob::upload_blob),
 
         procedure("com.atproto.server.createAccount", ServiceOptional, JSON, account::create_account),
         procedure("com.atproto.server.createSession", Anybody, JSON, session::create_session),
@@ -49,12 +57,16 @@ fn table() -> Vec<Route> {
         query("com.atproto.server.describeServer", Anybody, server::describe_server),
         query("com.atproto.server.getSession", standard().or(Scope::SignupQueued), session::get_session),
         procedure("com.atproto.server.refreshSession", Refresh { expired: false }, JSON, session::refresh_session),
+
+        query("com.atproto.sync.getBlob", AccessOrAdminOptional(standard().or(Scope::Takendown)), sync::blob::get_blob),
+        query("com.atproto.sync.listBlobs", AccessOrAdminOptional(standard().or(Scope::Takendown)), sync::blob::list_blobs),
     ]
 }
 
 /// Everything below `/xrpc/`.
 pub(crate) fn router(app: App) -> Router<App> {
-    let calls = any(call::answer).with_state((app, Arc::new(Routes::new(table()))));
+    let routes = Routes::new(table(&app.config().limits));
+    let calls = any(call::answer).with_state((app, Arc::new(routes)));
     Router::new().route("/xrpc/", calls.clone()).route("/xrpc/{*method}", calls)
 }
 

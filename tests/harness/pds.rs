@@ -1,6 +1,7 @@
 //! The origin, run in the test's own process on a port the system chose and in a directory that goes with it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use origin::app::App;
 use origin::config::Config;
@@ -18,7 +19,7 @@ pub struct Pds {
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
     // Last, so that it outlives the server's use of it.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Pds {
@@ -34,9 +35,15 @@ impl Pds {
 
     /// As [`Pds::start`], without invites and with the did:plc directory `plc`.
     pub async fn start_open(plc: &Plc) -> Self {
+        Self::start_open_with(plc, &[]).await
+    }
+
+    /// As [`Pds::start_open`], with more of an environment.
+    pub async fn start_open_with(plc: &Plc, more: &[(&str, &str)]) -> Self {
         let variables = [("PDS_DID_PLC_URL", plc.url("")), ("PDS_INVITE_REQUIRED", "false".to_owned())];
         let dev = [("PDS_DEV_MODE", "true".to_owned())];
-        Self::start_with((Ipv4Addr::LOCALHOST, 0).into(), &[variables.as_slice(), &dev].concat()).await
+        let more: Vec<_> = more.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Self::start_with((Ipv4Addr::LOCALHOST, 0).into(), &[variables.as_slice(), &dev, &more].concat()).await
     }
 
     /// As [`Pds::start_on`], with more of an environment.
@@ -52,12 +59,17 @@ impl Pds {
         let served = tokio::spawn(origin::serve(listener, app, async {
             let _told_or_dropped = stopped.await;
         }));
-        Self { address, stop, served, _directory: directory }
+        Self { address, stop, served, directory }
     }
 
     /// The origin's URL with `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Where its data is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Stops it as a signal would and waits until it has.

@@ -7,6 +7,8 @@
 pub(super) mod files;
 mod upload;
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::cid::Cid;
 use shared::syntax::{AtUri, Tid};
@@ -14,6 +16,9 @@ use shared::syntax::{AtUri, Tid};
 use super::read::ReadError;
 
 pub use upload::UploadError;
+
+/// How long an upload waits for a record that refers to it. The specification asks for an hour at least.
+pub const UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A blob that a record refers to and that is not here.
 #[derive(Debug, Clone, PartialEq, Eq)]

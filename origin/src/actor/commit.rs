@@ -362,7 +362,8 @@ fn publish(transaction: &Transaction<'_>, blob: &BlobRef, placed: &Placed) -> Re
     let Some((mime_type, size, temporary)) = row else {
         return Err(WriteError::BlobNotFound(blob.cid.clone()));
     };
-    if !temporary {
+    // One that the same commit has made permanent is still held against.
+    if !temporary && !placed.has(&blob.cid) {
         return Ok(());
     }
     if mime_type != blob.mime_type {

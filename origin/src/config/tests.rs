@@ -48,7 +48,7 @@ fn the_defaults_are_the_references() {
     assert_eq!(config.storage.account_db, Path::new("./account.sqlite"));
     let location = PathBuf::from("/pds/blocks");
     assert_eq!(config.storage.blobs, Blobs::Disk { temporary: location.join("tempt"), location });
-    assert_eq!((config.limits.blob, config.limits.import), (5_242_880, 5_242_880));
+    assert_eq!((config.limits.blob, config.limits.import), (5_242_880, 1 << 30));
     assert_eq!((config.limits.subscription_buffer, config.limits.backfill), (500, DAY));
     assert_eq!(config.identity.plc_url.as_str(), "https://plc.directory/");
     assert_eq!((config.identity.cache_stale, config.identity.cache_max), (HOUR, DAY));

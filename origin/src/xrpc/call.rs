@@ -58,12 +58,13 @@ pub(super) struct Route {
 }
 
 /// A query: answered by `handler` to whoever satisfies `auth`.
-pub(super) fn query<A, P, O, H, F>(nsid: &'static str, auth: A, handler: H) -> Route
+pub(super) fn query<A, P, I, O, H, F>(nsid: &'static str, auth: A, handler: H) -> Route
 where
     A: Auth,
     P: DeserializeOwned + Send + 'static,
+    I: Input,
     O: IntoResponse,
-    H: Fn(Call<A::Caller, P>) -> F + Send + Sync + 'static,
+    H: Fn(Call<A::Caller, P, I>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer<O>> + Send + 'static,
 {
     route(Method::query(nsid), auth, 0, move |call| {

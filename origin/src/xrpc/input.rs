@@ -8,11 +8,12 @@
 
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, header};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde::de::DeserializeOwned;
 use tokio_util::io::{ReaderStream, StreamReader};
 
@@ -23,6 +24,9 @@ use crate::error::XrpcError;
 pub(super) const JSON: u64 = 150 * 1024;
 /// The largest JSON input of methods that write records, in bytes.
 pub(super) const WRITES: u64 = 1_000_000;
+
+/// How long a client may be silent in the middle of a body.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A body on its way in, decoded and within its limit.
 pub(super) type Decoded = Pin<Box<dyn Stream<Item = Result<Bytes, XrpcError>> + Send>>;
@@ -64,7 +68,6 @@ impl<T: DeserializeOwned + Send + 'static> Input for Json<T> {
 }
 
 /// Bytes of any type, for the handler to read.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the methods that take blobs and repositories"))]
 pub(super) struct Upload {
     /// What the client says they are.
     pub(super) media_type: String,
@@ -83,6 +86,20 @@ impl Input for Upload {
     }
 }
 
+/// A CAR file, for the handler to read.
+pub(super) struct Car(pub(super) Decoded);
+
+impl Input for Car {
+    #[cfg(test)]
+    const ENCODING: Option<&'static str> = Some("application/vnd.ipld.car");
+
+    async fn read(_: &'static str, headers: &HeaderMap, body: Body, limit: u64) -> Result<Self, XrpcError> {
+        present(headers)?;
+        check_type(headers, "application/vnd.ipld.car")?;
+        Ok(Self(decode(headers, body, limit)?))
+    }
+}
+
 /// No input. A body is refused, unless it is empty.
 impl Input for () {
     #[cfg(test)]
@@ -94,7 +111,7 @@ impl Input for () {
             // That says only how it would be framed.
             let mut pieces = body.into_data_stream();
             while let Some(piece) = pieces.next().await {
-                if !piece.map_err(unreadable)?.is_empty() {
+                if !piece.map_err(io::Error::other).map_err(unreadable)?.is_empty() {
                     return Err(unexpected());
                 }
             }
@@ -156,7 +173,7 @@ fn decode(headers: &HeaderMap, body: Body, limit: u64) -> Result<Decoded, XrpcEr
     if length(headers)?.is_some_and(|length| length > limit) {
         return Err(XrpcError::too_large());
     }
-    let pieces = body.into_data_stream().map_err(io::Error::other);
+    let pieces = unless_silent(body);
     let pieces: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> =
         match text(headers, header::CONTENT_ENCODING).unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "" | "identity" => Box::pin(pieces),
@@ -173,8 +190,20 @@ fn decode(headers: &HeaderMap, body: Body, limit: u64) -> Result<Decoded, XrpcEr
     })))
 }
 
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> XrpcError {
-    XrpcError::invalid_request("the request body could not be read").caused_by(error)
+/// The body, for as long as its client goes on with it.
+fn unless_silent(body: Body) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold(body.into_data_stream(), |mut pieces| async move {
+        let piece = tokio::time::timeout(SILENCE, pieces.try_next()).await;
+        let piece = piece.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        Ok(piece.map(|piece| (piece, pieces)))
+    })
+}
+
+fn unreadable(error: io::Error) -> XrpcError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => XrpcError::timed_out(),
+        _ => XrpcError::invalid_request("the request body could not be read").caused_by(error),
+    }
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

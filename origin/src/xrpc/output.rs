@@ -52,7 +52,8 @@ fn json_response(json: Vec<u8>) -> Response {
 
 /// 304 without a body in place of an answer that the asker has: one whose `ETag` is named by `If-None-Match`.
 pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response) -> Response {
-    let reads = matches!(*method, Method::GET | Method::HEAD) && answer.status() == StatusCode::OK;
+    let whole_or_part = matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+    let reads = matches!(*method, Method::GET | Method::HEAD) && whole_or_part;
     let Some(tag) = answer.headers().get(header::ETAG).filter(|_| reads) else { return answer };
     if !asked.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known, tag)) {
         return answer;
@@ -61,6 +62,7 @@ pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response)
     parts.status = StatusCode::NOT_MODIFIED;
     parts.headers.remove(header::CONTENT_TYPE);
     parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::CONTENT_RANGE);
     Response::from_parts(parts, Body::empty())
 }
 

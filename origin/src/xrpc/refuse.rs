@@ -3,15 +3,22 @@
 //! Whoever asked for the impossible is told so in the reference's words; whatever is our own fault is a 500 that tells
 //! nothing. Every variant is named, so that a new one is thought about here.
 
+use std::error::Error;
+
 use axum::http::StatusCode;
+use shared::repo::car::CarError;
+use shared::repo::mst::MstError;
 use shared::repo::{ApplyError, MAX_OPS};
 use shared::xrpc::error_name;
 
 use crate::account::{AccountError, ErrorKind};
+use crate::actor::blobs::UploadError;
+use crate::actor::import::ImportError;
 use crate::actor::prepare::PrepareError;
 use crate::actor::read::ReadError;
 use crate::actor::{ActorError, WriteError};
 use crate::announce::AnnounceError;
+use crate::blobstore::BlobstoreError;
 use crate::db::DbError;
 use crate::error::XrpcError;
 use crate::identity::ResolveError;
@@ -46,6 +53,68 @@ impl From<ActorError> for XrpcError {
     }
 }
 
+impl From<BlobstoreError> for XrpcError {
+    fn from(error: BlobstoreError) -> Self {
+        match error {
+            BlobstoreError::TooLarge { .. } => Self::too_large(),
+            BlobstoreError::Body(cause) => of_body(cause),
+            error @ (BlobstoreError::Io(_) | BlobstoreError::Task(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<UploadError> for XrpcError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::TakenDown(_) => Self::invalid_request("Blob has been takendown, cannot re-upload"),
+            UploadError::Blobstore(error) => error.into(),
+            UploadError::Actor(error) => error.into(),
+        }
+    }
+}
+
+impl From<ImportError> for XrpcError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::TooLarge { .. } => Self::too_large(),
+            ImportError::Body(cause) => of_body(cause),
+            error @ ImportError::Busy => Self::conflict(error.to_string()),
+            ImportError::Car(CarError::Roots(_)) => Self::invalid_request("expected one root"),
+            ImportError::Tree(error @ (MstError::Store(_) | MstError::Unwritten)) => Self::internal(error),
+            // Each is about the file, and says where it is wrong.
+            error @ (ImportError::Car(_)
+            | ImportError::NoCommit(_)
+            | ImportError::Commit(_)
+            | ImportError::OtherAccount { .. }
+            | ImportError::Tree(_)
+            | ImportError::RecordMissing { .. }
+            | ImportError::Record { .. }) => Self::invalid_request(chain(&error)),
+            error @ ImportError::Staging(_) => Self::internal(error),
+            ImportError::Write(error) => error.into(),
+        }
+    }
+}
+
+/// The error that a stream of a request's body ended with.
+fn of_body(cause: Box<dyn Error + Send + Sync>) -> XrpcError {
+    match cause.downcast::<XrpcError>() {
+        Ok(error) => *error,
+        Err(cause) => XrpcError::invalid_request("the request body could not be read").caused_by(cause),
+    }
+}
+
+/// An error and what led to it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 impl From<ReadError> for XrpcError {
     fn from(error: ReadError) -> Self {
         match error {
@@ -77,6 +146,7 @@ impl From<WriteError> for XrpcError {
         match error {
             WriteError::Apply(error) => error.into(),
             WriteError::Actor(error) => error.into(),
+            WriteError::Blobstore(error) => error.into(),
             WriteError::SwapCommit(at) => Self::refused(error_name::INVALID_SWAP, format!("Commit was at {at}")),
             // It was active when the call began.
             WriteError::NotAdmitted => Self::unauthorized(error_name::ACCOUNT_DEACTIVATED, "Account is deactivated"),
@@ -95,7 +165,6 @@ impl From<WriteError> for XrpcError {
             | WriteError::RevExhausted(_)
             | WriteError::Damaged(_)
             | WriteError::Event(_)
-            | WriteError::Blobstore(_)
             | WriteError::Sequence(_)) => Self::internal(error),
         }
     }

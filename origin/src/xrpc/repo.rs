@@ -1,7 +1,10 @@
 //! `com.atproto.repo.*`: writing and reading records.
 //!
-//! Every write is prepared, put into one list and handed to [`crate::actor::Actors::apply_writes`]; only what it is made
+//! Every write of records is prepared, put into one list and handed to [`crate::actor::Actors::apply_writes`]; only what it is made
 //! of differs.
+
+pub(super) mod blob;
+pub(super) mod import;
 
 use shared::api::repo::{
     ApplyWrites, ApplyWritesOutput, CommitMeta, CreateRecord, CreateRecordOutput, DeleteRecord, DeleteRecordOutput,
@@ -116,7 +119,7 @@ pub(super) async fn list_records(
 pub(super) async fn describe_repo(
     Call { app, params, .. }: Call<(), DescribeRepoParams>,
 ) -> Answer<Public<DescribeRepoOutput>> {
-    let account = available(&app, &params.repo).await?;
+    let account = available(&app, &params.repo, false).await?;
     let unresolved = || XrpcError::invalid_request(format!("Could not resolve DID: {}", account.did));
     let document = app.identity().resolve_did(&account.did).await.map_err(|error| unresolved().caused_by(error))?;
     let document = document.ok_or_else(unresolved)?;
@@ -139,12 +142,13 @@ async fn own_repo(app: &App, caller: &Caller, repo: &AtIdentifier) -> Result<Did
     if account.did == caller.did { Ok(account.did) } else { Err(XrpcError::authentication_required()) }
 }
 
-/// The account whose repository anybody may read.
-async fn available(app: &App, repo: &AtIdentifier) -> Result<Account, XrpcError> {
+/// The account whose repository anybody may read, or one of any status for who `sees_all` of it.
+pub(super) async fn available(app: &App, repo: &AtIdentifier, sees_all: bool) -> Result<Account, XrpcError> {
     let account = app.accounts().by_identifier(repo, Include::ALL).await?;
     let refused = |name, what| Err(XrpcError::refused(name, format!("{what}: {repo}")));
     match account {
         None => refused(error_name::REPO_NOT_FOUND, "Could not find repo for DID"),
+        Some(account) if sees_all => Ok(account),
         Some(account) if account.takedown_ref.is_some() => {
             refused(error_name::REPO_TAKENDOWN, "Repo has been takendown")
         }
@@ -231,13 +235,17 @@ async fn apply(
     writes: Vec<Prepared>,
     swap_commit: Option<Cid>,
 ) -> Result<Option<Committed>, WriteError> {
+    app.actors().apply_writes(did, writes, swap_commit, is_active(app, did)).await
+}
+
+/// Whether an account is active when its turn comes. Blocks.
+fn is_active(app: &App, did: &Did) -> impl FnOnce() -> Result<bool, DbError> + Send + 'static {
     let (accounts, of) = (app.accounts().db().clone(), did.clone());
-    let admit = move || {
+    move || {
         accounts.read_blocking(|connection| -> Result<_, DbError> {
             Ok(account::by_did(connection, &of)?.is_some_and(|account| account.status().is_active()))
         })
-    };
-    app.actors().apply_writes(did, writes, swap_commit, admit).await
+    }
 }
 
 fn meta(committed: Option<Committed>) -> Option<CommitMeta> {

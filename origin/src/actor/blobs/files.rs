@@ -309,3 +309,6 @@ async fn set_takedown(store: &Arc<Store>, cid: &Cid, reference: Option<String>) 
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! `com.atproto.sync.*`: blobs on their way out.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use shared::api::sync::{GetBlobParams, ListBlobsOutput, ListBlobsParams};
+use shared::cid::Cid;
+
+use crate::actor::blobs::{self, Served};
+use crate::auth::Reader;
+use crate::blobstore::OpenBlob;
+use crate::error::XrpcError;
+use crate::xrpc::call::{Answer, Call};
+use crate::xrpc::output::Public;
+use crate::xrpc::range::{Part, RangeAsked};
+
+/// What a browser may do with a blob: nothing.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
+
+/// com.atproto.sync.getBlob
+pub(in crate::xrpc) async fn get_blob(
+    Call { app, caller, params, input: asked }: Call<Reader, GetBlobParams, RangeAsked>,
+) -> Answer<Response> {
+    let GetBlobParams { did, cid } = params;
+    super::readable(&app, &did, &caller).await?;
+    let not_found = || XrpcError::invalid_request("Blob not found");
+    let store = app.actors().store(&did).await?;
+    let wanted = cid.clone();
+    let served = store.db()?.read(move |connection| blobs::served(connection, &wanted)).await?;
+    let served = served.ok_or_else(not_found)?;
+    let blob = app.actors().blobs().open(&did, &cid).await?.ok_or_else(not_found)?;
+    answer(&cid, &served, blob, &asked)
+}
+
+/// A blob, or the part of it that is asked for. It cannot be mistaken for a page, a script or a picture of this server's.
+fn answer(cid: &Cid, served: &Served, blob: OpenBlob, asked: &RangeAsked) -> Answer<Response> {
+    let value = |text: String| HeaderValue::try_from(text).map_err(XrpcError::internal);
+    let (size, tag) = (blob.size(), value(format!("\"{cid}\""))?);
+    let (status, range) = match asked.of(size, &tag) {
+        Part::Whole => (StatusCode::OK, 0..size),
+        Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Part::None => {
+            let error = XrpcError::range_not_satisfiable();
+            return Err(error.with_header(header::CONTENT_RANGE, value(format!("bytes */{size}"))?));
+        }
+    };
+    let mut answer = (status, Body::from_stream(blob.into_stream(range.clone()))).into_response();
+    let headers = answer.headers_mut();
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = range.end - 1;
+        headers.insert(header::CONTENT_RANGE, value(format!("bytes {}-{last}/{size}", range.start))?);
+    }
+    let unknown = || HeaderValue::from_static("application/octet-stream");
+    let media_type = HeaderValue::try_from(&served.mime_type).ok().filter(|media_type| !media_type.is_empty());
+    headers.insert(header::CONTENT_TYPE, media_type.unwrap_or_else(unknown));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, tag);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_DISPOSITION, value(format!("attachment; filename=\"{cid}\""))?);
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    Ok(answer)
+}
+
+/// com.atproto.sync.listBlobs
+pub(in crate::xrpc) async fn list_blobs(
+    Call { app, caller, params, .. }: Call<Reader, ListBlobsParams>,
+) -> Answer<Public<ListBlobsOutput>> {
+    let ListBlobsParams { did, since, limit, cursor } = params;
+    super::readable(&app, &did, &caller).await?;
+    let store = app.actors().store(&did).await?;
+    let list = move |connection: &_| blobs::list(connection, since, cursor.as_deref(), limit.get().into());
+    let cids = store.db()?.read(list).await?;
+    Ok(Public(ListBlobsOutput { cursor: cids.last().map(ToString::to_string), cids }))
+}
