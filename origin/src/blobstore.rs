@@ -319,7 +319,13 @@ impl OpenBlob {
 
 /// Does something with each of `items`, whatever comes of it; the last error.
 fn all<T>(items: &[T], mut each: impl FnMut(&T) -> io::Result<()>) -> io::Result<()> {
-    items.iter().fold(Ok(()), |outcome, item| each(item).and(outcome))
+    let mut outcome = Ok(());
+    for item in items {
+        if let Err(error) = each(item) {
+            outcome = Err(error);
+        }
+    }
+    outcome
 }
 
 /// An upload on its way in.

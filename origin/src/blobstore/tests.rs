@@ -193,7 +193,7 @@ async fn deleting_can_be_repeated() {
     let (directory, store) = store();
     let (one, other) = (upload(&store, b"one").await, upload(&store, b"other").await);
     for blob in [&one, &other] {
-        keep(&store, &blob).await;
+        keep(&store, blob).await;
         store.remove_temporary(&did(), vec![blob.key.clone()]).await.unwrap();
     }
     for _ in 0..2 {
