@@ -2,11 +2,12 @@
 //!
 //! # Layout
 //!
-//! - [`dev`], [`mod@test`], [`soak`]: the three commands.
+//! - [`dev`], [`mod@test`], [`soak`], [`bench`]: the commands.
 //! - [`tools`]: what is installed and how, into [`cache`], outside the checkout and outside `target/`.
 //! - [`worker`]: building the edge.
 //! - [`process`]: running and ending other programs. [`environment`]: what the caller's environment says.
 
+mod bench;
 mod cache;
 mod dev;
 mod environment;
@@ -23,6 +24,7 @@ cargo xtask dev                   build and start the origin, the edge in front 
 cargo xtask test [STAGE [ARG..]]  everything that has to pass, or one stage of it; `native` takes cargo test's arguments
 cargo xtask soak [MINUTES]        the long forms: each fuzz target for MINUTES (10), property tests with many cases
 cargo xtask peers                 install the reference server, clients and relay, print the variables that name them
+cargo xtask bench [ROW..]          what an operation costs, beside the reference server; `--help` for more
 cargo xtask help                  this text and the stages
 
 Tools are installed once, into $HEADWATER_TOOLS (by default ~/.cache/headwater). With CI=true a check that cannot be
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run(rest),
         ["peers"] => print_peers(),
         ["soak", rest @ ..] => soak::run_all(rest),
+        ["bench", rest @ ..] => bench::run_all(rest),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}\n\nStages, in their order:\n{}", test::list());
             return ExitCode::SUCCESS;
