@@ -7,6 +7,7 @@
 //! What it opens it opens in the order of the dependencies: accounts, the sequence (which tells the accounts where
 //! repositories stand), the accounts' own stores, identities.
 
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -208,13 +209,8 @@ fn account_config(config: &Config) -> Result<AccountConfig, EmptySecret> {
 struct Roots(Db);
 
 impl RootSink for Roots {
-    fn moved(&mut self, heads: &[(Did, NewHead)]) {
-        let kept = self.0.write_blocking(|tx| -> Result<_, DbError> {
-            Ok(put_roots(tx, heads.iter().map(|(did, head)| (did, &head.commit, &head.rev)))?)
-        });
-        if let Err(error) = kept {
-            tracing::error!(%error, repositories = heads.len(), "the list of repositories is behind");
-        }
+    fn moved(&mut self, heads: &HashMap<Did, NewHead>) -> Result<(), DbError> {
+        self.0.write_blocking(|tx| Ok(put_roots(tx, heads.iter().map(|(did, head)| (did, &head.commit, &head.rev)))?))
     }
 }
 

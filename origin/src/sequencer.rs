@@ -11,7 +11,7 @@
 //! - One account's commits stand in the order of their revisions: `headwater_head` holds the last one, written with its
 //!   event. When a batch of an account could not be written, later ones of that account are refused until one comes that
 //!   repairs the gap ([`Batch::repair`]), because only the account's own store knows what is missing.
-//! - `headwater_dirty` lists every account that may hold a commit whose event is not here.
+//! - `headwater_dirty` lists every account that may hold a commit whose event is not here, or whose root is not told.
 //!
 //! Specification: <https://atproto.com/specs/event-stream#sequence-numbers>.
 
@@ -112,7 +112,7 @@ pub struct Sequencer {
 
 impl Sequencer {
     /// Opens the sequence at `path` and starts its thread. `roots` is told where repositories stand, after their events
-    /// are durable and before their writers are answered.
+    /// are durable.
     ///
     /// Blocks; for start-up.
     ///
@@ -152,6 +152,24 @@ impl Sequencer {
     pub fn mark_clean(&self, did: Did) {
         // When the sequencer has stopped the account stays listed, which costs a look at the next start.
         let _stopped = self.queue.send(writer::Request::MarkClean { did });
+    }
+
+    /// Says where an account's repository stands, as its store has it: for the copy that lists all.
+    pub fn tell_root(&self, did: Did, head: NewHead) {
+        // When the sequencer has stopped the account stays on the dirty list, and is looked at again.
+        let _stopped = self.queue.send(writer::Request::Root { did, head });
+    }
+
+    /// Waits until the copy that lists all repositories knows of every commit whose writer was answered.
+    ///
+    /// # Errors
+    /// When that copy cannot be written.
+    pub async fn roots_told(&self) -> Result<(), SequenceError> {
+        let (done, ticket) = oneshot::channel();
+        if let Err(refused) = self.queue.send(writer::Request::TellRoots { done }) {
+            refused.0.refuse(&SequenceError::Stopped);
+        }
+        ticket.await.unwrap_or(Err(SequenceError::Stopped))
     }
 
     /// The accounts on that list.

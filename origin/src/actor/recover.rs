@@ -18,6 +18,7 @@ use super::commit::delete_blocks;
 use super::store::{self, Blocks, Store, Writing, read_block, read_head};
 use super::{ActorError, Actors, WriteError, import};
 use crate::db::{DbError, blocking};
+use crate::sequencer::NewHead;
 use crate::time::now_micros;
 
 /// How far above the clock a foreign revision may be for ours to go on above it. Consumers drop what is further ahead.
@@ -93,6 +94,13 @@ impl Actors {
             .await?;
         }
         let mut writing = store.lock().await;
+        let of = store.clone();
+        let root =
+            blocking(move || of.db()?.read_blocking(|connection| Ok::<_, ActorError>(store::read_root(connection)?)));
+        if let Some((commit, rev)) = root.await? {
+            // That process may have ended before it told.
+            self.sequencer().tell_root(did.clone(), NewHead { commit, rev });
+        }
         if active {
             store.make_ready(&mut writing).await?;
             store.settle_blobs().await?;

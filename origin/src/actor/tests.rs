@@ -21,7 +21,9 @@ pub(super) const OPTIONS: Options = Options { synchronous: Synchronous::Full, au
 struct NoRoots;
 
 impl RootSink for NoRoots {
-    fn moved(&mut self, _: &[(Did, NewHead)]) {}
+    fn moved(&mut self, _: &HashMap<Did, NewHead>) -> Result<(), DbError> {
+        Ok(())
+    }
 }
 
 pub(super) fn open(directory: &FsPath, capacity: usize) -> Actors {

@@ -1,4 +1,6 @@
+use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use shared::cid::Cid;
 use shared::firehose::{Account, AccountStatus, Event, Frame, Identity};
@@ -9,11 +11,15 @@ use crate::db::Synchronous;
 const OPTIONS: Options = Options { synchronous: Synchronous::Full, auto_checkpoint: true, cache_kib: 512 };
 
 #[derive(Clone, Default)]
-struct Roots(Arc<Mutex<Vec<(Did, NewHead)>>>);
+struct Roots(Arc<Mutex<Vec<(Did, NewHead)>>>, Arc<AtomicBool>);
 
 impl RootSink for Roots {
-    fn moved(&mut self, heads: &[(Did, NewHead)]) {
-        self.0.lock().unwrap().extend_from_slice(heads);
+    fn moved(&mut self, heads: &HashMap<Did, NewHead>) -> Result<(), DbError> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(DbError::Abandoned);
+        }
+        self.0.lock().unwrap().extend(heads.clone());
+        Ok(())
     }
 }
 
@@ -81,23 +87,51 @@ async fn places_go_on_after_a_restart_also_when_the_last_event_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_commits_head_is_kept_with_its_event_and_told() {
+async fn a_commits_head_is_kept_with_its_event_and_told_to_who_asks() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sequencer, roots) = open(directory.path());
+    let head = |n: u64| NewHead { commit: Cid::of_cbor(b"commit"), rev: Tid::from_parts(1_700_000_000_000_000 + n, 1) };
+    let done = Arc::new(Mutex::new(None));
+    let on_done: OnDone = {
+        let done = done.clone();
+        Box::new(move |result| *done.lock().unwrap() = Some(result.is_ok()))
+    };
+    let ticket = sequencer.append(Batch { head: Some(head(1)), ..batch(1) }, Some(on_done));
+    drop(ticket);
+    sequencer.append(batch(2), None).await.unwrap().unwrap();
+    assert_eq!(sequencer.head_blocking(&did(1)).unwrap(), Some(head(1).rev));
+    assert_eq!(sequencer.head_blocking(&did(2)).unwrap(), None);
+    assert_eq!(*done.lock().unwrap(), Some(true), "whoever waits");
+    sequencer.roots_told().await.unwrap();
+    assert_eq!(*roots.0.lock().unwrap(), [(did(1), head(1))]);
+
+    // Whoever does not ask is told soon, and once for what came together.
+    for n in 2..=4 {
+        sequencer.append(Batch { head: Some(head(n)), ..batch(1) }, None).await.unwrap().unwrap();
+    }
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while roots.0.lock().unwrap().last().map(|(_, last)| last.rev) != Some(head(4).rev) {
+        assert!(std::time::Instant::now() < soon, "never told");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn no_account_leaves_the_dirty_list_before_its_root_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let (sequencer, roots) = open(directory.path());
     let head = NewHead { commit: Cid::of_cbor(b"commit"), rev: Tid::from_parts(1_700_000_000_000_000, 1) };
-    let told = roots.0.clone();
-    let seen = Arc::new(Mutex::new(None));
-    let on_done: OnDone = {
-        let seen = seen.clone();
-        Box::new(move |result| *seen.lock().unwrap() = Some((result.is_ok(), told.lock().unwrap().len())))
-    };
-    let ticket = sequencer.append(Batch { head: Some(head.clone()), ..batch(1) }, Some(on_done));
-    drop(ticket);
-    sequencer.append(batch(2), None).await.unwrap().unwrap();
-    assert_eq!(sequencer.head_blocking(&did(1)).unwrap(), Some(head.rev));
-    assert_eq!(sequencer.head_blocking(&did(2)).unwrap(), None);
+    sequencer.mark_dirty(did(1)).await.unwrap();
+    sequencer.append(Batch { head: Some(head.clone()), ..batch(1) }, None).await.unwrap().unwrap();
+    roots.1.store(true, Ordering::SeqCst);
+    sequencer.mark_clean(did(1));
+    assert!(matches!(sequencer.roots_told().await, Err(SequenceError::Db(_))));
+    assert_eq!(sequencer.dirty().await.unwrap(), [did(1)]);
+    roots.1.store(false, Ordering::SeqCst);
+    sequencer.mark_clean(did(1));
+    sequencer.roots_told().await.unwrap();
     assert_eq!(*roots.0.lock().unwrap(), [(did(1), head)]);
-    assert_eq!(*seen.lock().unwrap(), Some((true, 1)), "told before it is answered, whoever waits");
+    assert!(sequencer.dirty().await.unwrap().is_empty());
 }
 
 #[tokio::test]

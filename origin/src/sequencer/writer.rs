@@ -1,11 +1,13 @@
 //! The sequencer's thread: takes requests in order, writes what waits together in one transaction, then publishes.
 //!
 //! Nothing is published before its transaction is durable, and nobody is answered before their events are published.
+//! Where repositories stand is told a moment later, see [`RootSink`].
 //! The thread ends when the last handle is gone, after everything handed over is done.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::{Transaction, params};
@@ -22,19 +24,50 @@ const GROUP: usize = 256;
 /// At most how many bytes of events do.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
+/// How long a root may be told later than its event is durable, unless somebody asks for it.
+const ROOTS_AFTER: Duration = Duration::from_millis(100);
+
 /// Told where repositories stand: `account.sqlite`'s copy, for listing.
+///
+/// Writers do not wait for it, and commits that follow each other cost it one write. What it was not told when the
+/// process died it is told by the next start, which looks at every account on the dirty list: none leaves that list
+/// before its root is told.
 pub trait RootSink: Send {
-    /// Runs on the sequencer's thread, once for all commits that were sequenced together, in order. It is for a copy
-    /// that can be made again, so a failure is its own to log.
-    fn moved(&mut self, heads: &[(Did, NewHead)]);
+    /// Runs on the sequencer's thread. What is told is durable when it returns; after a failure it is told again.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn moved(&mut self, heads: &HashMap<Did, NewHead>) -> Result<(), DbError>;
 }
 
 /// What the thread is asked for.
 pub(super) enum Request {
-    Append { batch: Batch, on_done: Option<OnDone>, done: oneshot::Sender<Result<Seq, SequenceError>> },
-    MarkDirty { did: Did, done: oneshot::Sender<Result<(), SequenceError>> },
-    MarkClean { did: Did },
-    Forget { did: Did, keep_from: Seq, done: oneshot::Sender<Result<(), SequenceError>> },
+    Append {
+        batch: Batch,
+        on_done: Option<OnDone>,
+        done: oneshot::Sender<Result<Seq, SequenceError>>,
+    },
+    MarkDirty {
+        did: Did,
+        done: oneshot::Sender<Result<(), SequenceError>>,
+    },
+    MarkClean {
+        did: Did,
+    },
+    Forget {
+        did: Did,
+        keep_from: Seq,
+        done: oneshot::Sender<Result<(), SequenceError>>,
+    },
+    /// Where an account's repository stands, as its store says.
+    Root {
+        did: Did,
+        head: NewHead,
+    },
+    /// Answered when every root is told.
+    TellRoots {
+        done: oneshot::Sender<Result<(), SequenceError>>,
+    },
 }
 
 /// How a request came out, before it is told.
@@ -71,21 +104,27 @@ impl Request {
                 }
                 let _gone = done.send(result);
             }
-            Self::MarkDirty { done, .. } | Self::Forget { done, .. } => {
+            Self::MarkDirty { done, .. } | Self::Forget { done, .. } | Self::TellRoots { done } => {
                 let _gone = done.send(match outcome {
                     Outcome::Refused(error) => Err(error),
                     Outcome::Sequenced(_) | Outcome::Done => Ok(()),
                 });
             }
-            Self::MarkClean { .. } => {}
+            Self::MarkClean { .. } | Self::Root { .. } => {}
         }
+    }
+
+    /// Whether roots have to be told before it is done.
+    const fn needs_roots(&self) -> bool {
+        matches!(self, Self::MarkClean { .. } | Self::TellRoots { .. })
     }
 }
 
 /// Starts the thread.
 pub(super) fn start(db: Db, frames: Frames, roots: Box<dyn RootSink>) -> Result<Sender<Request>, DbError> {
     let (queue, requests) = mpsc::channel();
-    let mut writer = Writer { db, frames, roots, gaps: HashSet::new() };
+    let moved = Moved { roots, heads: HashMap::new(), told_at: Instant::now() };
+    let mut writer = Writer { db, frames, moved, gaps: HashSet::new() };
     std::thread::Builder::new()
         .name("sequencer".to_owned())
         .spawn(move || writer.run(&requests))
@@ -93,10 +132,40 @@ pub(super) fn start(db: Db, frames: Frames, roots: Box<dyn RootSink>) -> Result<
     Ok(queue)
 }
 
+/// Roots that are not told yet.
+struct Moved {
+    roots: Box<dyn RootSink>,
+    heads: HashMap<Did, NewHead>,
+    told_at: Instant,
+}
+
+impl Moved {
+    /// How long nothing has to be told; `None` while there is nothing to tell.
+    fn patience(&self) -> Option<Duration> {
+        (!self.heads.is_empty()).then(|| ROOTS_AFTER.saturating_sub(self.told_at.elapsed()))
+    }
+
+    /// Tells what there is to tell. What cannot be told waits for the next time.
+    fn tell(&mut self) -> Result<(), DbError> {
+        if self.heads.is_empty() {
+            return Ok(());
+        }
+        self.told_at = Instant::now();
+        let told = self.roots.moved(&self.heads);
+        match &told {
+            Ok(()) => self.heads.clear(),
+            Err(error) => {
+                tracing::error!(%error, repositories = self.heads.len(), "the list of repositories is behind")
+            }
+        }
+        told
+    }
+}
+
 struct Writer {
     db: Db,
     frames: Frames,
-    roots: Box<dyn RootSink>,
+    moved: Moved,
     /// Accounts with an event that could not be written.
     gaps: HashSet<Did>,
 }
@@ -109,11 +178,13 @@ struct Written {
     forgotten: Vec<i64>,
     /// Accounts whose gap is closed or gone.
     closed: Vec<Did>,
+    /// Accounts that are gone.
+    gone: Vec<Did>,
 }
 
 impl Writer {
     fn run(&mut self, requests: &Receiver<Request>) {
-        while let Ok(first) = requests.recv() {
+        while let Some(first) = self.next(requests) {
             let mut bytes = first.size();
             let mut group = vec![first];
             while group.len() < GROUP && bytes < GROUP_BYTES {
@@ -123,9 +194,44 @@ impl Writer {
             }
             self.work(group);
         }
+        // The last handle is gone: nothing more comes.
+        let _told_at_the_next_start = self.moved.tell();
+    }
+
+    /// The next request; `None` when there are no more. Tells roots when it is time to.
+    fn next(&mut self, requests: &Receiver<Request>) -> Option<Request> {
+        loop {
+            match self.moved.patience() {
+                None => return requests.recv().ok(),
+                Some(Duration::ZERO) => drop(self.moved.tell()),
+                Some(patience) => match requests.recv_timeout(patience) {
+                    Ok(request) => return Some(request),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                },
+            }
+        }
+    }
+
+    /// Tells roots if one of `group` needs that; returns what can be gone on with.
+    fn tell_first(&mut self, group: Vec<Request>) -> Vec<Request> {
+        for request in &group {
+            if let Request::Root { did, head } = request {
+                self.moved.heads.insert(did.clone(), head.clone());
+            }
+        }
+        if !group.iter().any(Request::needs_roots) {
+            return group;
+        }
+        let Err(error) = self.moved.tell() else { return group };
+        let error = SequenceError::Db(Arc::new(error));
+        let (refused, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(Request::needs_roots);
+        refused.into_iter().for_each(|request| request.refuse(&error));
+        rest
     }
 
     fn work(&mut self, group: Vec<Request>) {
+        let group = self.tell_first(group);
         let mut written = Written::default();
         let gaps = &self.gaps;
         let outcomes = self.db.write_blocking(|transaction| -> Result<_, DbError> {
@@ -141,9 +247,10 @@ impl Writer {
                         written.forgotten.iter().filter_map(|seq| u64::try_from(*seq).ok()).collect();
                     self.frames.forget(|seq| gone.contains(&seq));
                 }
-                if !written.heads.is_empty() {
-                    self.roots.moved(&written.heads);
+                for did in &written.gone {
+                    self.moved.heads.remove(did);
                 }
+                self.moved.heads.extend(written.heads);
                 self.frames.publish(written.frames);
                 for (request, outcome) in group.into_iter().zip(outcomes) {
                     request.answer(outcome);
@@ -199,8 +306,11 @@ fn write(
             transaction.execute(r#"DELETE FROM "headwater_head" WHERE "did" = ?1"#, [did.as_str()])?;
             transaction.execute(r#"DELETE FROM "headwater_dirty" WHERE "did" = ?1"#, [did.as_str()])?;
             written.closed.push(did.clone());
+            written.gone.push(did.clone());
             Ok(Outcome::Done)
         }
+        // What they are for was seen to before.
+        Request::Root { .. } | Request::TellRoots { .. } => Ok(Outcome::Done),
     }
 }
 

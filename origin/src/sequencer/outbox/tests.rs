@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,9 @@ const POLICY: Policy = Policy { window: Duration::from_secs(3600), buffer: 10, p
 struct NoRoots;
 
 impl RootSink for NoRoots {
-    fn moved(&mut self, _: &[(Did, NewHead)]) {}
+    fn moved(&mut self, _: &HashMap<Did, NewHead>) -> Result<(), DbError> {
+        Ok(())
+    }
 }
 
 fn open(directory: &Path) -> Sequencer {
