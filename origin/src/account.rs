@@ -172,8 +172,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Db`].
     pub async fn by_did(&self, did: &Did, include: Include) -> Result<Option<Account>, AccountError> {
-        let did = did.clone();
-        let found = self.db().read(move |c| -> Result<_, AccountError> { Ok(by_did(c, &did)?) }).await?;
+        let found = self.db().read_short(|c| -> Result<_, AccountError> { Ok(by_did(c, did)?) })?;
         Ok(found.filter(|account| include.admits(account)))
     }
 
@@ -182,8 +181,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Db`].
     pub async fn by_handle(&self, handle: &Handle, include: Include) -> Result<Option<Account>, AccountError> {
-        let handle = handle.clone();
-        let found = self.db().read(move |c| -> Result<_, AccountError> { Ok(by_handle(c, &handle)?) }).await?;
+        let found = self.db().read_short(|c| -> Result<_, AccountError> { Ok(by_handle(c, handle)?) })?;
         Ok(found.filter(|account| include.admits(account)))
     }
 

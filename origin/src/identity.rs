@@ -152,7 +152,7 @@ impl Resolver {
     pub async fn resolve_did(&self, did: &Did) -> Result<Option<Arc<DidDocument>>, ResolveError> {
         did.check_method()?;
         let miss = self.inner.cache.miss(did);
-        if let Some(cached) = self.inner.cache.document(did).await {
+        if let Some(cached) = self.inner.cache.document(did) {
             if cached.stale && miss.is_none() {
                 // Nobody waits for it: it keeps what it finds.
                 let _outcome = self.fly(did, true);

@@ -20,6 +20,10 @@ struct Arguments {
     command: Option<Command>,
 }
 
+/// How many async threads there are beside one for each core: short reads of databases are made on them, and one that
+/// waits for the disk is to keep nobody waiting.
+const MORE_THREADS: usize = 2;
+
 #[derive(Subcommand)]
 enum Command {
     /// Run the server; what `headwater` without a command does
@@ -30,12 +34,16 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().json().flatten_event(true).init();
-    match Arguments::parse().command.unwrap_or(Command::Serve { listen: None }) {
-        Command::Serve { listen } => serve(listen).await,
-    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(cores + MORE_THREADS).enable_all().build()?;
+    runtime.block_on(async {
+        match Arguments::parse().command.unwrap_or(Command::Serve { listen: None }) {
+            Command::Serve { listen } => serve(listen).await,
+        }
+    })
 }
 
 async fn serve(listen: Option<SocketAddr>) -> anyhow::Result<()> {

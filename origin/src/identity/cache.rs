@@ -61,14 +61,13 @@ impl Cache {
     }
 
     /// The DID's document, unless it is too old.
-    pub(super) async fn document(&self, did: &Did) -> Option<Cached> {
-        let key = did.clone();
-        let row = self.db.read(move |connection| -> Result<Option<(String, i64)>, DbError> {
+    pub(super) fn document(&self, did: &Did) -> Option<Cached> {
+        let row = self.db.read_short(|connection| -> Result<Option<(String, i64)>, DbError> {
             let mut statement =
                 connection.prepare_cached(r#"SELECT "doc", "updatedAt" FROM "did_doc" WHERE "did" = ?1"#)?;
-            Ok(statement.query_row([key.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+            Ok(statement.query_row([did.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
         });
-        let (text, updated_at) = logged(row.await)??;
+        let (text, updated_at) = logged(row)??;
         let age = now_millis().saturating_sub(updated_at);
         // A time in the future says that a clock was wrong, and nothing about the age.
         if age < 0 || age > millis(self.max) {

@@ -91,9 +91,8 @@ pub(super) async fn get_record(Call { app, params, .. }: Call<(), GetRecordParam
     let account = app.accounts().by_identifier(&repo, Include::ACTIVE).await?;
     let account = account.ok_or_else(|| XrpcError::invalid_request("Could not locate record"))?;
     let uri = AtUri::record(&account.did, &collection, &rkey);
-    let wanted = uri.clone();
     let store = app.actors().store(&account.did).await?;
-    let record = store.db()?.read(move |connection| read::record(connection, &wanted, cid.as_ref())).await?;
+    let record = store.db()?.read_short(|connection| read::record(connection, &uri, cid.as_ref()))?;
     let record = record
         .ok_or_else(|| XrpcError::refused(error_name::RECORD_NOT_FOUND, format!("Could not locate record: {uri}")))?;
     Ok(Public(GetRecordOutput { uri: record.uri, cid: Some(record.cid), value: record.value }))
@@ -125,7 +124,7 @@ pub(super) async fn describe_repo(
     let document = document.ok_or_else(unresolved)?;
     let did_doc = super::document_json(&document).ok_or_else(unresolved)?;
     let store = app.actors().store(&account.did).await?;
-    let collections = store.db()?.read(read::collections).await?;
+    let collections = store.db()?.read_short(read::collections)?;
     Ok(Public(DescribeRepoOutput {
         handle_is_correct: account.handle.is_some() && document.handle() == account.handle,
         handle: account.handle.unwrap_or_else(Handle::invalid),
