@@ -82,7 +82,9 @@ async fn serve_router(
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::fs::{self, File};
     use std::sync::Arc;
+    use std::time::SystemTime;
 
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,6 +92,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::config::Config;
 
     /// Starts a server whose only path answers once `finish` is notified, sends it a request, waits until the request is
     /// under way, and tells the server to stop.
@@ -139,5 +142,33 @@ mod tests {
         let (_client, served) = stop_under_way(Arc::new(Notify::new()), limit).await;
         served.await.unwrap();
         assert!(started.elapsed() >= limit, "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn old_uploads_go_while_it_serves_and_nothing_outlives_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = || Config::from_variables([("PDS_DATA_DIRECTORY", directory.path())]).unwrap();
+        let waiting = directory.path().join("blocks/tempt/did:plc:nobody");
+        fs::create_dir_all(&waiting).unwrap();
+        let (old, recent) = (waiting.join("a".repeat(52)), waiting.join("b".repeat(52)));
+        for path in [&old, &recent] {
+            fs::write(path, "upload").unwrap();
+        }
+        let two_days_ago = SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
+        File::options().write(true).open(&old).unwrap().set_modified(two_days_ago).unwrap();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let app = App::open(config()).unwrap();
+        let served = tokio::spawn(serve(listener, app, async {
+            let _told = stopped.await;
+        }));
+        while old.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.send(()).unwrap();
+        served.await.unwrap().unwrap();
+        assert!(recent.exists());
+        App::open(config()).unwrap();
     }
 }

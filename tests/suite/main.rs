@@ -6,5 +6,6 @@ mod blob;
 mod edge;
 mod health;
 mod identity;
+mod import;
 mod plc;
 mod record;

@@ -4,14 +4,16 @@ use std::path::Path as FsPath;
 use futures_util::stream;
 use shared::cbor;
 use shared::crypto::{Curve, SigningKey};
-use shared::data::{Map, Value};
+use shared::data::{BlobRef, Map, Value};
+use shared::firehose::Kind;
 use shared::repo::commit::Commit;
 use shared::repo::export::{Export, Repeats};
 use shared::repo::mst::Tree;
 use shared::repo::{Block, BlockMap, car};
 
 use super::*;
-use crate::actor::tests::{account, apply, count, create, did, open, record, verify_stream};
+use crate::actor::Prepared;
+use crate::actor::tests::{account, apply, count, create, did, open, record, upload, verify_stream};
 use crate::sequencer::{Batch, NewHead};
 use crate::time::now_micros;
 
@@ -334,4 +336,78 @@ async fn one_import_at_a_time_and_one_that_is_given_up_leaves_nothing() {
     actors.sweep(|_| Ok(false)).await.unwrap();
     assert!(!staged(&actors));
     import(&actors, &file).await.unwrap();
+}
+
+fn pieces(file: &[u8]) -> impl Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+    stream::iter([Ok(Bytes::copy_from_slice(file))])
+}
+
+#[tokio::test]
+async fn an_active_accounts_new_repository_is_told_with_a_commit_of_its_own_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let actors = new(directory.path()).await;
+    apply(&actors, 1, vec![create("old", "old")]).await.unwrap();
+    let foreign = Foreign::new(50);
+    let head = actors.import(&did(1), pieces(&foreign.file()), 1_000_000, || Ok(true)).await.unwrap();
+    let out = exported(&actors).await;
+    assert_eq!(out[0].cid, head.commit);
+    assert_eq!(out[1..], foreign.blocks()[1..], "the same tree");
+    let signed = Commit::from_block(&out[0].bytes).unwrap();
+    assert!(signed.is_signed_by(&crate::actor::tests::key().public_key()));
+    assert!(signed.rev == head.rev && head.rev > foreign.rev);
+    apply(&actors, 1, vec![create("new", "new")]).await.unwrap();
+    verify_stream(&actors).await;
+    let kinds: Vec<_> =
+        actors.sequencer().range(0, None, 100).await.unwrap().iter().map(|stored| stored.body.kind()).collect();
+    assert_eq!(kinds, [Kind::Commit, Kind::Commit, Kind::Sync, Kind::Commit]);
+}
+
+#[tokio::test]
+async fn an_import_that_could_not_be_told_is_told_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let head = {
+        let actors = new(directory.path()).await;
+        let meddler = rusqlite::Connection::open(directory.path().join("sequencer.sqlite")).unwrap();
+        let full = "CREATE TRIGGER full BEFORE INSERT ON repo_seq BEGIN SELECT RAISE(ABORT, 'full'); END";
+        meddler.execute_batch(full).unwrap();
+        let failed = actors.import(&did(1), pieces(&Foreign::new(5).file()), 1_000_000, || Ok(true)).await;
+        assert!(matches!(failed, Err(ImportError::Write(WriteError::Sequence(_)))));
+        meddler.execute_batch("DROP TRIGGER full").unwrap();
+        exported(&actors).await[0].cid.clone()
+    };
+    let actors = open(directory.path(), 10);
+    let told = actors.sequencer().last();
+    assert_eq!(actors.sweep(|_| Ok(true)).await.unwrap().told, 1);
+    assert!(actors.sequencer().last() > told);
+    assert_eq!(exported(&actors).await[0].cid, head);
+    apply(&actors, 1, vec![create("new", "new")]).await.unwrap();
+    verify_stream(&actors).await;
+}
+
+#[tokio::test]
+async fn blobs_come_and_go_with_the_records_of_an_import() {
+    let directory = tempfile::tempdir().unwrap();
+    let actors = new(directory.path()).await;
+    let blobs = [
+        upload(&actors, 1, b"stays", "text/plain").await,
+        upload(&actors, 1, b"goes", "text/plain").await,
+        upload(&actors, 1, b"comes", "text/plain").await,
+        upload(&actors, 1, b"waits", "text/plain").await,
+    ];
+    let [stays, goes, comes, waits] = &blobs;
+    let both = Prepared { blobs: vec![stays.clone(), goes.clone()], ..create("own", "own") };
+    apply(&actors, 1, vec![both]).await.unwrap();
+    let refer = |blob: &BlobRef| vec![("blob", blob.to_value().unwrap())];
+    let foreign = Foreign::new(1).with("com.example.record/a", refer(stays)).with("com.example.record/b", refer(comes));
+    import(&actors, &foreign.file()).await.unwrap();
+    for (blob, permanent) in [(stays, true), (goes, false), (comes, true), (waits, false)] {
+        let size = actors.blobs().size(&did(1), &blob.cid).await.unwrap();
+        assert_eq!(size.is_some(), permanent, "{blob:?}");
+    }
+    let mut here = [stays, comes].map(|blob| blob.cid.to_string());
+    here.sort();
+    let rows = column(&actors, "SELECT cid FROM blob WHERE tempKey IS NULL ORDER BY cid").await;
+    assert_eq!(rows, here);
+    assert_eq!(column(&actors, "SELECT cid FROM blob WHERE tempKey IS NOT NULL").await, [waits.cid.to_string()]);
+    assert_eq!(count(&actors, 1, "headwater_released").await, 0);
 }
