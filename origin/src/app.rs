@@ -28,6 +28,7 @@ use crate::db::{Db, DbError};
 use crate::identity::{self, Resolver};
 use crate::random;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
+use crate::streams::Streams;
 
 /// How much of each database a connection keeps in memory, in KiB.
 const ACCOUNTS_KIB: u32 = 4 * 1024;
@@ -48,6 +49,7 @@ struct Inner {
     announcements: Announcements,
     identity: Resolver,
     catalog: Catalog,
+    streams: Streams,
     /// The port that is listened on, once one is.
     port: OnceLock<u16>,
     // Last, so that nobody else has the directory while anything above closes.
@@ -97,8 +99,8 @@ impl App {
         let actors = Actors::new(actors, options, storage.open_actors, sequencer, blobs, clock_id);
         let identity = Resolver::open(&config)?;
         let catalog = Catalog::builtin();
-        let port = OnceLock::new();
-        let inner = Inner { config, accounts, actors, announcements, identity, catalog, port, _lock: lock };
+        let (port, streams) = (OnceLock::new(), Streams::default());
+        let inner = Inner { config, accounts, actors, announcements, identity, catalog, streams, port, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -136,6 +138,12 @@ impl App {
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.inner.catalog
+    }
+
+    /// The connections that stay open until somebody ends them.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.inner.streams
     }
 
     /// The address clients use; see [`Config::public_url`].

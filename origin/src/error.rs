@@ -117,6 +117,14 @@ impl XrpcError {
         Self::plain(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable")
     }
 
+    /// 426: only a WebSocket will do.
+    #[must_use]
+    pub fn upgrade_required() -> Self {
+        Self::plain(StatusCode::UPGRADE_REQUIRED, "a WebSocket is required")
+            .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
+            .with_header(header::CONNECTION, HeaderValue::from_static("upgrade"))
+    }
+
     /// 500: our fault. Only the log learns of `cause`.
     #[must_use]
     pub fn internal(cause: impl Into<Cause>) -> Self {

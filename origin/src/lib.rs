@@ -11,7 +11,7 @@
 //!   real server on a port of its own.
 //! - `http`: every path, and what every request goes through; `xrpc`: the methods, by a route table. [`auth`]: who calls.
 //! - [`error`]: the one form in which a failed request is answered.
-//! - [`app`]: what a running server holds, the data directory's lock among it.
+//! - [`app`]: what a running server holds, the data directory's lock among it. [`streams`]: connections without an end.
 //! - [`account`]: who has an account: logins, sessions, handles, invites.
 //! - [`actor`]: each account's own store, and the one way in which a repository changes.
 //! - [`sequencer`]: the one order in which everything is told to the world. [`announce`]: what happened to accounts, on
@@ -40,6 +40,7 @@ pub mod identity;
 pub mod random;
 pub mod sequencer;
 mod serve;
+pub mod streams;
 pub mod time;
 mod xrpc;
 

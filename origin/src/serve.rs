@@ -2,7 +2,7 @@
 //!
 //! The listener and the signal are arguments: `main` passes a real port and the system's signals, a test passes a port
 //! the system chose and a channel. Once the signal comes no new connection is accepted, requests under way are finished,
-//! and idle connections are closed; what is still under way after [`DRAIN_LIMIT`] is abandoned.
+//! and idle connections and streams are closed; what is still under way after [`DRAIN_LIMIT`] is abandoned.
 
 use std::future::{Future, IntoFuture};
 use std::io;
@@ -10,11 +10,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::app::App;
+use crate::crawlers::Crawlers;
+use crate::fetch::{Client, Reach};
 use crate::http::router;
+use crate::streams::Streams;
 
 /// How long requests under way may go on after the signal to stop. Fly.io and Docker kill a process that takes longer.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -36,10 +40,14 @@ pub async fn serve(
 ) -> io::Result<()> {
     app.listens_on(listener.local_addr()?.port());
     let beside = tokio::spawn(beside_requests(app.clone()));
-    let served = serve_router(listener, router(app), shutdown, DRAIN_LIMIT).await;
+    let crawled = tokio::spawn(tell_crawlers(app.clone()));
+    let streams = app.streams().clone();
+    let served = serve_router(listener, router(app), streams, shutdown, DRAIN_LIMIT).await;
     // It may be stopped anywhere, as the process may. Waited for, so that nothing of it holds the data directory.
     beside.abort();
     let _stopped = beside.await;
+    crawled.abort();
+    let _stopped = crawled.await;
     served
 }
 
@@ -52,17 +60,52 @@ async fn beside_requests(app: App) {
     }
 }
 
+/// Tells relays that the server is there, and of everything new, until it stops.
+async fn tell_crawlers(app: App) {
+    tokio::select! {
+        () = tell_of_news(&app) => {}
+        () = app.streams().stopping() => {}
+    }
+}
+
+async fn tell_of_news(app: &App) {
+    let (hostname, relays) = (&app.config().service.hostname, &app.config().crawlers);
+    // Nobody can crawl what only this machine can reach.
+    if relays.is_empty() || hostname == "localhost" {
+        return;
+    }
+    // The operator names them, so they are where the operator says.
+    let client = match Client::new(Reach::Anywhere) {
+        Ok(client) => client,
+        Err(error) => return tracing::error!(?error, "relays cannot be told of news"),
+    };
+    let mut news = app.actors().sequencer().watch();
+    let crawlers = Crawlers::start(&client, hostname, relays);
+    while news.changed().await.is_ok() {
+        crawlers.notify();
+    }
+}
+
 async fn serve_router(
     listener: TcpListener,
     router: Router,
+    streams: Streams,
     shutdown: impl Future<Output = ()> + Send + 'static,
     drain_limit: Duration,
 ) -> io::Result<()> {
+    let open = streams.clone();
+    // What is written is written in one piece, and nothing is gained by holding back the last of it.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection is slower than it could be");
+        }
+    });
     let (stopping, stopped) = oneshot::channel::<()>();
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         shutdown.await;
         tracing::info!("stopping");
+        streams.stop();
         // Dropping the sender is the message.
         drop(stopping);
     });
@@ -70,8 +113,13 @@ async fn serve_router(
         let _closed = stopped.await;
         tokio::time::sleep(drain_limit).await;
     };
+    let ended = async {
+        let ended = server.into_future().await;
+        open.closed().await;
+        ended
+    };
     tokio::select! {
-        ended = server.into_future() => ended,
+        ended = ended => ended,
         () = limit => {
             tracing::warn!(limit_s = drain_limit.as_secs(), "requests still under way were abandoned");
             Ok(())
@@ -115,6 +163,7 @@ mod tests {
         let server = tokio::spawn(serve_router(
             listener,
             Router::new().route("/", slow),
+            Streams::default(),
             async move { shutdown.notified().await },
             drain_limit,
         ));

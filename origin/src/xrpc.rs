@@ -3,6 +3,7 @@
 //! Whatever the table does not name falls to [`catchall`]. What a line means, step by step, is in [`call`]; the handlers
 //! are in the modules named after the methods' names. <https://atproto.com/specs/xrpc>
 
+mod availability;
 mod call;
 mod catchall;
 mod explain;
@@ -28,7 +29,7 @@ use shared::token::session::Scope;
 use crate::app::App;
 use crate::auth::{Access, AccessOrAdminOptional, AccessOrService, Anybody, Refresh, ServiceOptional, Standing};
 use crate::config::Limits;
-use call::{Route, Routes, procedure, query};
+use call::{Route, Routes, procedure, query, subscription};
 use input::{JSON, WRITES};
 use repo::{blob, import};
 use server::{account, session};
@@ -37,6 +38,8 @@ use server::{account, session};
 fn table(limits: &Limits) -> Vec<Route> {
     let standard = Access::standard;
     let not_taken_down = Standing { not_taken_down: true, ..Standing::default() };
+    let reader = || AccessOrAdminOptional(standard());
+    let own_reader = || AccessOrAdminOptional(standard().or(Scope::Takendown));
     vec![
         query("com.atproto.identity.resolveHandle", Anybody, identity::resolve_handle),
 
@@ -58,8 +61,17 @@ fn table(limits: &Limits) -> Vec<Route> {
         query("com.atproto.server.getSession", standard().or(Scope::SignupQueued), session::get_session),
         procedure("com.atproto.server.refreshSession", Refresh { expired: false }, JSON, session::refresh_session),
 
-        query("com.atproto.sync.getBlob", AccessOrAdminOptional(standard().or(Scope::Takendown)), sync::blob::get_blob),
-        query("com.atproto.sync.listBlobs", AccessOrAdminOptional(standard().or(Scope::Takendown)), sync::blob::list_blobs),
+        query("com.atproto.sync.getBlob", own_reader(), sync::blob::get_blob),
+        query("com.atproto.sync.getBlocks", reader(), sync::get_blocks),
+        query("com.atproto.sync.getCheckout", reader(), sync::get_checkout),
+        query("com.atproto.sync.getHead", reader(), sync::get_head),
+        query("com.atproto.sync.getLatestCommit", reader(), sync::get_latest_commit),
+        query("com.atproto.sync.getRecord", reader(), sync::get_record),
+        query("com.atproto.sync.getRepo", own_reader(), sync::get_repo),
+        query("com.atproto.sync.getRepoStatus", Anybody, sync::get_repo_status),
+        query("com.atproto.sync.listBlobs", own_reader(), sync::blob::list_blobs),
+        query("com.atproto.sync.listRepos", Anybody, sync::list_repos),
+        subscription("com.atproto.sync.subscribeRepos", sync::subscribe_repos),
     ]
 }
 

@@ -53,6 +53,15 @@ pub struct Export {
     pub car: CarStream,
 }
 
+/// What is proven of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The revision of the commit, the file's root.
+    pub rev: Tid,
+    /// The CAR file.
+    pub car: Vec<u8>,
+}
+
 /// The bytes of a CAR file in chunks. To let go of it stops its making.
 #[derive(Debug)]
 pub struct CarStream {
@@ -125,9 +134,9 @@ impl Actors {
 ///
 /// # Errors
 /// When the store fails or a block is missing.
-pub fn proof(connection: &Connection, collection: &Nsid, rkey: &RecordKey) -> Result<Option<Vec<u8>>, ReadError> {
-    let blocks = read::proof(connection, collection, rkey)?;
-    Ok(blocks.and_then(|blocks| blocks.first().map(|commit| car::to_vec(&commit.cid, &blocks))))
+pub fn proof(connection: &Connection, collection: &Nsid, rkey: &RecordKey) -> Result<Option<Proof>, ReadError> {
+    let Some((rev, blocks)) = read::proof(connection, collection, rkey)? else { return Ok(None) };
+    Ok(blocks.first().map(|commit| Proof { rev, car: car::to_vec(&commit.cid, &blocks) }))
 }
 
 impl Stream for CarStream {

@@ -175,11 +175,15 @@ pub fn latest_commit(connection: &Connection) -> Result<Option<(Cid, Tid)>, Read
 }
 
 /// The proof that a record is in the repository, or is not: commit, the nodes on the path, and the record if there is
-/// one.
+/// one; and the revision at which that is so.
 ///
 /// # Errors
 /// When the store fails or a block is missing.
-pub fn proof(connection: &Connection, collection: &Nsid, rkey: &RecordKey) -> Result<Option<Vec<Block>>, ReadError> {
+pub fn proof(
+    connection: &Connection,
+    collection: &Nsid,
+    rkey: &RecordKey,
+) -> Result<Option<(Tid, Vec<Block>)>, ReadError> {
     let transaction = connection.unchecked_transaction()?;
     let Some(head) = head(&transaction)? else { return Ok(None) };
     let required = |cid: &Cid| -> Result<Block, ReadError> {
@@ -194,5 +198,5 @@ pub fn proof(connection: &Connection, collection: &Nsid, rkey: &RecordKey) -> Re
     if let Some(record) = tree.get(&key)? {
         blocks.push(required(&record)?);
     }
-    Ok(Some(blocks))
+    Ok(Some((head.rev, blocks)))
 }

@@ -18,7 +18,8 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{FromRequestParts as _, Request, State, WebSocketUpgrade};
 use axum::http::{HeaderValue, Method as Verb, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -87,6 +88,45 @@ where
         let answering = tokio::spawn(handler(call));
         async move { answering.await.unwrap_or_else(|_| Err(panicked(nsid))) }
     })
+}
+
+/// A subscription: a WebSocket that `handler` opens and speaks over. Parameters are read first, but what is wrong with
+/// them is for the handler to tell over the connection. Without one there is nothing to be had.
+pub(super) fn subscription<P, H>(nsid: &'static str, handler: H) -> Route
+where
+    P: DeserializeOwned + Send + 'static,
+    H: Fn(App, WebSocketUpgrade, Result<P, XrpcError>) -> Response + Send + Sync + 'static,
+{
+    let handler = Arc::new(handler);
+    let run = move |app: App, request: Request| -> Answering {
+        let handler = Arc::clone(&handler);
+        Box::pin(async move {
+            let mut parts = request.into_parts().0;
+            match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+                Ok(upgrade) => handler(app, upgrade, params::read(nsid, parts.uri.query())),
+                Err(rejected) => no_websocket(&rejected).into_response(),
+            }
+        })
+    };
+    Route {
+        method: Method::subscription(nsid),
+        #[cfg(test)]
+        input: None,
+        run: Box::new(run),
+    }
+}
+
+/// Why there is no WebSocket where one must be.
+fn no_websocket(rejected: &WebSocketUpgradeRejection) -> XrpcError {
+    match rejected {
+        WebSocketUpgradeRejection::WebSocketKeyHeaderMissing(_) => {
+            XrpcError::invalid_request("Sec-WebSocket-Key is missing")
+        }
+        WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => {
+            XrpcError::upgrade_required().with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+        }
+        _ => XrpcError::upgrade_required(),
+    }
 }
 
 fn panicked(nsid: &str) -> XrpcError {

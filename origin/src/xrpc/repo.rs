@@ -17,15 +17,16 @@ use shared::repo::{ApplyError, MAX_OPS, Record, Swap, Write};
 use shared::syntax::{AtIdentifier, AtUri, Did, Handle, Nsid, Path, RecordKey};
 use shared::xrpc::error_name;
 
+use super::availability::available;
 use super::call::{Answer, Call};
 use super::input::Json;
 use super::output::Public;
-use crate::account::{self, Account, Include};
+use crate::account::{self, Include};
 use crate::actor::prepare::{PrepareError, PreparedRecord, prepare_record};
 use crate::actor::read::{self, Listing};
 use crate::actor::{Committed, Prepared, WriteError};
 use crate::app::App;
-use crate::auth::{Caller, Standing};
+use crate::auth::{Caller, Reader, Standing};
 use crate::db::DbError;
 use crate::error::XrpcError;
 use crate::time::next_tid;
@@ -118,7 +119,7 @@ pub(super) async fn list_records(
 pub(super) async fn describe_repo(
     Call { app, params, .. }: Call<(), DescribeRepoParams>,
 ) -> Answer<Public<DescribeRepoOutput>> {
-    let account = available(&app, &params.repo, false).await?;
+    let account = available(&app, &params.repo, &Reader::Anybody).await?;
     let unresolved = || XrpcError::invalid_request(format!("Could not resolve DID: {}", account.did));
     let document = app.identity().resolve_did(&account.did).await.map_err(|error| unresolved().caused_by(error))?;
     let document = document.ok_or_else(unresolved)?;
@@ -139,23 +140,6 @@ async fn own_repo(app: &App, caller: &Caller, repo: &AtIdentifier) -> Result<Did
     app.announcements().catch_up().await?;
     let account = Standing::ACTIVE.check(app.accounts().by_identifier(repo, Include::ALL).await?)?;
     if account.did == caller.did { Ok(account.did) } else { Err(XrpcError::authentication_required()) }
-}
-
-/// The account whose repository anybody may read, or one of any status for who `sees_all` of it.
-pub(super) async fn available(app: &App, repo: &AtIdentifier, sees_all: bool) -> Result<Account, XrpcError> {
-    let account = app.accounts().by_identifier(repo, Include::ALL).await?;
-    let refused = |name, what| Err(XrpcError::refused(name, format!("{what}: {repo}")));
-    match account {
-        None => refused(error_name::REPO_NOT_FOUND, "Could not find repo for DID"),
-        Some(account) if sees_all => Ok(account),
-        Some(account) if account.takedown_ref.is_some() => {
-            refused(error_name::REPO_TAKENDOWN, "Repo has been takendown")
-        }
-        Some(account) if account.deactivated_at.is_some() => {
-            refused(error_name::REPO_DEACTIVATED, "Repo has been deactivated")
-        }
-        Some(account) => Ok(account),
-    }
 }
 
 /// Where a record is to be.
