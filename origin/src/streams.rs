@@ -15,7 +15,6 @@ pub struct Streams {
 
 impl Streams {
     /// Counts one more, until what is returned is dropped.
-    #[must_use]
     pub fn open(&self) -> TaskTrackerToken {
         self.open.token()
     }

@@ -4,8 +4,10 @@
 mod account;
 mod blob;
 mod edge;
+mod firehose;
 mod health;
 mod identity;
 mod import;
 mod plc;
 mod record;
+mod sync;

@@ -375,7 +375,8 @@ async fn records_are_listed_by_key_in_both_directions_and_by_page() {
     assert_eq!(db.read_blocking(|c| record(c, &uri, Some(&elsewhere))).unwrap(), None);
 
     for (rkey, there) in [("a", true), ("c", false)] {
-        let blocks = db.read_blocking(|c| proof(c, &collection, &RecordKey::parse(rkey).unwrap())).unwrap().unwrap();
+        let (_, blocks) =
+            db.read_blocking(|c| proof(c, &collection, &RecordKey::parse(rkey).unwrap())).unwrap().unwrap();
         assert_eq!(blocks.iter().any(|block| block.cid == super::tests::record("a").cid), there);
     }
 }

@@ -203,7 +203,7 @@ async fn blocks_are_given_once_each_and_only_all_together() {
     for (rkey, is_there) in [("a", true), ("zz", false)] {
         let (collection, rkey) = ("com.example.record".parse().unwrap(), rkey.parse().unwrap());
         let proof = store.db().unwrap().read_blocking(|c| proof(c, &collection, &rkey)).unwrap().unwrap();
-        let proof = car::read(proof.into(), car::MAX_BLOCK_LEN).unwrap();
+        let proof = car::read(proof.car.into(), car::MAX_BLOCK_LEN).unwrap();
         assert!(Commit::from_block(&proof.blocks[0].bytes).is_ok());
         assert_eq!(proof.single_root().unwrap(), &proof.blocks[0].cid);
         assert_eq!(cids(&proof.blocks).contains(&record("a").cid), is_there);
