@@ -146,7 +146,11 @@ where
     let run = move |app: App, request: Request| -> Answering {
         let (auth, handler) = (Arc::clone(&auth), Arc::clone(&handler));
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            if parts.method == Verb::HEAD {
+                // Only a GET has ranges: RFC 9110, section 14.2.
+                parts.headers.remove(header::RANGE);
+            }
             let params = match params::read(method.nsid, parts.uri.query()) {
                 Ok(params) => params,
                 Err(error) => return error.into_response(),

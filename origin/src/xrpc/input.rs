@@ -173,7 +173,7 @@ fn decode(headers: &HeaderMap, body: Body, limit: u64) -> Result<Decoded, XrpcEr
     if length(headers)?.is_some_and(|length| length > limit) {
         return Err(XrpcError::too_large());
     }
-    let pieces = unless_silent(body);
+    let pieces = unless_silent(body, SILENCE);
     let pieces: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> =
         match text(headers, header::CONTENT_ENCODING).unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "" | "identity" => Box::pin(pieces),
@@ -190,10 +190,10 @@ fn decode(headers: &HeaderMap, body: Body, limit: u64) -> Result<Decoded, XrpcEr
     })))
 }
 
-/// The body, for as long as its client goes on with it.
-fn unless_silent(body: Body) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    stream::try_unfold(body.into_data_stream(), |mut pieces| async move {
-        let piece = tokio::time::timeout(SILENCE, pieces.try_next()).await;
+/// The body, for as long as its client goes on with it and is not silent for longer than `limit`.
+fn unless_silent(body: Body, limit: Duration) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold(body.into_data_stream(), move |mut pieces| async move {
+        let piece = tokio::time::timeout(limit, pieces.try_next()).await;
         let piece = piece.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
         Ok(piece.map(|piece| (piece, pieces)))
     })

@@ -112,3 +112,12 @@ async fn bytes_of_any_type_are_handed_over_as_they_come() {
     let pieces: Vec<Bytes> = body.try_collect().await.unwrap();
     assert_eq!((media_type.as_str(), pieces.concat()), ("image/png", b"abc".to_vec()));
 }
+
+#[tokio::test]
+async fn a_client_that_goes_silent_is_given_up() {
+    let begun = stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"abc"))]).chain(stream::pending());
+    let mut pieces = Box::pin(unless_silent(Body::from_stream(begun), Duration::from_millis(20)));
+    assert_eq!(pieces.try_next().await.unwrap(), Some(Bytes::from_static(b"abc")));
+    let silent = unreadable(pieces.try_next().await.unwrap_err());
+    assert_eq!((silent.status().as_u16(), silent.name()), (408, "InvalidRequest"));
+}
