@@ -26,6 +26,7 @@ mod root;
 mod session;
 mod slur;
 mod status;
+mod unfinished;
 mod words;
 
 use std::path::Path;
@@ -49,6 +50,7 @@ pub use root::{HostedRepo, RepoRoot, put_roots};
 pub use session::{Credential, Login, Tokens};
 pub use slur::has_slur;
 pub use status::{Deactivation, Status};
+pub use unfinished::Work;
 
 use crate::db::{Db, DbError, Options, Schema, Step};
 use password::Passwords;

@@ -16,7 +16,9 @@ pub mod import;
 pub mod prepare;
 pub mod read;
 mod recover;
+mod reserve;
 mod store;
+pub mod takedown;
 
 use std::collections::HashMap;
 use std::io;
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sha2::{Digest as _, Sha256};
 use shared::crypto::{CryptoError, SigningKey};
 use shared::syntax::Did;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::blobstore::{Blobstore, BlobstoreError};
 use crate::db::{DbError, Options, blocking};
@@ -34,6 +36,7 @@ use crate::sequencer::Sequencer;
 
 pub use commit::{Backlink, Committed, Prepared, WriteError};
 pub use recover::{Recommitted, Swept};
+pub use reserve::ReserveError;
 pub use store::{Created, Store};
 
 /// Why a store cannot be opened or made.
@@ -69,6 +72,13 @@ pub enum ActorError {
         #[source]
         source: CryptoError,
     },
+}
+
+/// The right to write to an account's repository, held so that nobody does.
+#[derive(Debug)]
+#[must_use = "writes go on when this is dropped"]
+pub struct Held {
+    _nobody_writes: OwnedMutexGuard<store::Writing>,
 }
 
 /// All stores; cloning it is shallow.
@@ -150,6 +160,12 @@ impl Actors {
             self.release(did);
         }
         created
+    }
+
+    /// Waits until nobody writes to an account's repository. Until the answer is dropped nobody does, and all that was
+    /// written before has its place in the sequence. There need not be a store.
+    pub async fn hold(&self, did: &Did) -> Held {
+        Held { _nobody_writes: self.entry(did).lock().await }
     }
 
     /// Deletes an account's store with everything in it, and all its blobs, uploads and what is taken down included.

@@ -11,14 +11,14 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use shared::lexicon::Catalog;
 use shared::syntax::Did;
 use shared::token::{EmptySecret, HmacKey};
 
-use crate::account::{self, AccountConfig, Accounts, HandlePolicy, InvitePolicy, put_roots};
+use crate::account::{self, AccountConfig, Accounts, HandlePolicy, InvitePolicy, Work, put_roots};
 use crate::actor::blobs::UPLOAD_AGE;
 use crate::actor::{Actors, Swept};
 use crate::announce::Announcements;
@@ -26,6 +26,7 @@ use crate::blobstore::Blobstore;
 use crate::config::{Config, Invites};
 use crate::db::{Db, DbError};
 use crate::identity::{self, Resolver};
+use crate::lifecycle;
 use crate::random;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
 use crate::streams::Streams;
@@ -50,6 +51,10 @@ struct Inner {
     identity: Resolver,
     catalog: Catalog,
     streams: Streams,
+    /// Held by whoever deletes an account.
+    deletions: tokio::sync::Mutex<()>,
+    /// What earlier processes had not finished when this one began, until it is seen to.
+    left_over: Mutex<Vec<(Did, Work)>>,
     /// The port that is listened on, once one is.
     port: OnceLock<u16>,
     // Last, so that nobody else has the directory while anything above closes.
@@ -100,7 +105,22 @@ impl App {
         let identity = Resolver::open(&config)?;
         let catalog = Catalog::builtin();
         let (port, streams) = (OnceLock::new(), Streams::default());
-        let inner = Inner { config, accounts, actors, announcements, identity, catalog, streams, port, _lock: lock };
+        // Now: what is noted later is this process's own.
+        let left_over = Mutex::new(accounts.unfinished_blocking()?);
+        let deletions = tokio::sync::Mutex::default();
+        let inner = Inner {
+            config,
+            accounts,
+            actors,
+            announcements,
+            identity,
+            catalog,
+            streams,
+            deletions,
+            left_over,
+            port,
+            _lock: lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -146,14 +166,20 @@ impl App {
         &self.inner.streams
     }
 
+    /// The right to delete an account: one at a time.
+    pub(crate) fn deletions(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.deletions
+    }
+
     /// The address clients use; see [`Config::public_url`].
     #[must_use]
     pub fn public_url(&self) -> String {
         self.config().public_url(self.inner.port.get().copied().unwrap_or_default())
     }
 
-    /// Tells the world what an earlier process did and had not told: first what happened to accounts, then commits. Calls
-    /// are answered meanwhile; a write to a repository with something to tell sees to it first.
+    /// Tells the world what an earlier process did and had not told: first what happened to accounts, then commits; and
+    /// finishes or undoes what it had begun. Calls are answered meanwhile; a write to a repository with something to tell
+    /// sees to it first.
     pub(crate) async fn finish_earlier(&self) {
         if let Err(error) = self.announcements().catch_up().await {
             tracing::error!(%error, "events of accounts wait to be sequenced");
@@ -171,6 +197,8 @@ impl App {
             }
             Err(error) => tracing::error!(%error, "commits of an earlier process wait to be sequenced"),
         }
+        let left_over = std::mem::take(&mut *self.inner.left_over.lock().unwrap_or_else(PoisonError::into_inner));
+        lifecycle::finish(self, left_over).await;
     }
 
     /// Removes uploads that have waited too long for a record that refers to them.

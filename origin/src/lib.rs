@@ -12,6 +12,7 @@
 //! - `http`: every path, and what every request goes through; `xrpc`: the methods, by a route table. [`auth`]: who calls.
 //! - [`error`]: the one form in which a failed request is answered.
 //! - [`app`]: what a running server holds, the data directory's lock among it. [`streams`]: connections without an end.
+//! - [`lifecycle`]: what happens to an account as a whole, in all the modules below.
 //! - [`account`]: who has an account: logins, sessions, handles, invites.
 //! - [`actor`]: each account's own store, and the one way in which a repository changes.
 //! - [`sequencer`]: the one order in which everything is told to the world. [`announce`]: what happened to accounts, on
@@ -37,6 +38,7 @@ pub mod error;
 pub mod fetch;
 mod http;
 pub mod identity;
+pub mod lifecycle;
 pub mod random;
 pub mod sequencer;
 mod serve;

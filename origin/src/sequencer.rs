@@ -211,6 +211,23 @@ impl Sequencer {
             .await
     }
 
+    /// The place of the last event of an account that tells what it is worth.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn last_status(&self, did: &Did) -> Result<Option<Seq>, DbError> {
+        let did = did.clone();
+        self.db
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    r#"SELECT max("seq") FROM "repo_seq" WHERE "did" = ?1 AND "eventType" = 'account'"#,
+                )?;
+                let seq: Option<i64> = statement.query_row([did.as_str()], |row| row.get(0))?;
+                Ok(seq.and_then(|seq| u64::try_from(seq).ok()).and_then(Seq::new))
+            })
+            .await
+    }
+
     /// Deletes the events of an account that is gone, but for those after `keep_from`: its tombstone.
     ///
     /// # Errors

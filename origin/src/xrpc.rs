@@ -3,6 +3,7 @@
 //! Whatever the table does not name falls to [`catchall`]. What a line means, step by step, is in [`call`]; the handlers
 //! are in the modules named after the methods' names. <https://atproto.com/specs/xrpc>
 
+mod admin;
 mod availability;
 mod call;
 mod catchall;
@@ -17,6 +18,7 @@ mod refuse;
 mod repo;
 mod server;
 mod sync;
+mod temp;
 
 use std::sync::Arc;
 
@@ -24,15 +26,20 @@ use axum::Router;
 use axum::routing::any;
 use shared::data::{Value, json};
 use shared::identity::DidDocument;
+use shared::syntax::Datetime;
 use shared::token::session::Scope;
 
 use crate::app::App;
-use crate::auth::{Access, AccessOrAdminOptional, AccessOrService, Anybody, Refresh, ServiceOptional, Standing};
+use crate::auth::{
+    Access, AccessOrAdminOptional, AccessOrService, Admin, Anybody, Moderator, Refresh, ServiceOptional, Standing,
+};
 use crate::config::Limits;
+use crate::error::XrpcError;
+use admin::subject;
 use call::{Route, Routes, procedure, query, subscription};
 use input::{JSON, WRITES};
 use repo::{blob, import};
-use server::{account, session};
+use server::{account, app_password, invite, service_auth, session};
 
 #[rustfmt::skip]
 fn table(limits: &Limits) -> Vec<Route> {
@@ -41,7 +48,21 @@ fn table(limits: &Limits) -> Vec<Route> {
     let reader = || AccessOrAdminOptional(standard());
     let own_reader = || AccessOrAdminOptional(standard().or(Scope::Takendown));
     vec![
+        procedure("com.atproto.admin.deleteAccount", Admin, JSON, admin::delete_account),
+        procedure("com.atproto.admin.disableAccountInvites", Moderator, JSON, admin::disable_account_invites),
+        procedure("com.atproto.admin.disableInviteCodes", Moderator, JSON, admin::disable_invite_codes),
+        procedure("com.atproto.admin.enableAccountInvites", Moderator, JSON, admin::enable_account_invites),
+        query("com.atproto.admin.getAccountInfo", Moderator, admin::get_account_info),
+        query("com.atproto.admin.getAccountInfos", Moderator, admin::get_account_infos),
+        query("com.atproto.admin.getInviteCodes", Moderator, admin::get_invite_codes),
+        query("com.atproto.admin.getSubjectStatus", Moderator, subject::get_subject_status),
+        procedure("com.atproto.admin.updateAccountEmail", Admin, JSON, admin::update_account_email),
+        procedure("com.atproto.admin.updateAccountHandle", Admin, JSON, admin::update_account_handle),
+        procedure("com.atproto.admin.updateAccountPassword", Admin, JSON, admin::update_account_password),
+        procedure("com.atproto.admin.updateSubjectStatus", Moderator, JSON, subject::update_subject_status),
+
         query("com.atproto.identity.resolveHandle", Anybody, identity::resolve_handle),
+        procedure("com.atproto.identity.updateHandle", standard().only(not_taken_down), JSON, identity::update_handle),
 
         procedure("com.atproto.repo.applyWrites", standard(), WRITES, repo::apply_writes),
         procedure("com.atproto.repo.createRecord", standard(), WRITES, repo::create_record),
@@ -54,12 +75,24 @@ fn table(limits: &Limits) -> Vec<Route> {
         procedure("com.atproto.repo.putRecord", standard(), WRITES, repo::put_record),
         procedure("com.atproto.repo.uploadBlob", AccessOrService(standard().only(not_taken_down)), limits.blob, blob::upload_blob),
 
+        procedure("com.atproto.server.activateAccount", Access::full(), JSON, account::activate_account),
+        query("com.atproto.server.checkAccountStatus", standard(), account::check_account_status),
         procedure("com.atproto.server.createAccount", ServiceOptional, JSON, account::create_account),
+        procedure("com.atproto.server.createAppPassword", Access::full().only(not_taken_down), JSON, app_password::create_app_password),
+        procedure("com.atproto.server.createInviteCode", Admin, JSON, invite::create_invite_code),
+        procedure("com.atproto.server.createInviteCodes", Admin, JSON, invite::create_invite_codes),
         procedure("com.atproto.server.createSession", Anybody, JSON, session::create_session),
+        procedure("com.atproto.server.deactivateAccount", Access::full().or(Scope::Takendown), JSON, account::deactivate_account),
+        procedure("com.atproto.server.deleteAccount", Anybody, JSON, account::delete_account),
         procedure("com.atproto.server.deleteSession", Refresh { expired: true }, JSON, session::delete_session),
         query("com.atproto.server.describeServer", Anybody, server::describe_server),
+        query("com.atproto.server.getAccountInviteCodes", Access::full().only(not_taken_down), invite::get_account_invite_codes),
+        query("com.atproto.server.getServiceAuth", standard().or(Scope::Takendown), service_auth::get_service_auth),
         query("com.atproto.server.getSession", standard().or(Scope::SignupQueued), session::get_session),
+        query("com.atproto.server.listAppPasswords", standard(), app_password::list_app_passwords),
         procedure("com.atproto.server.refreshSession", Refresh { expired: false }, JSON, session::refresh_session),
+        procedure("com.atproto.server.reserveSigningKey", Anybody, JSON, account::reserve_signing_key),
+        procedure("com.atproto.server.revokeAppPassword", standard(), JSON, app_password::revoke_app_password),
 
         query("com.atproto.sync.getBlob", own_reader(), sync::blob::get_blob),
         query("com.atproto.sync.getBlocks", reader(), sync::get_blocks),
@@ -72,6 +105,8 @@ fn table(limits: &Limits) -> Vec<Route> {
         query("com.atproto.sync.listBlobs", own_reader(), sync::blob::list_blobs),
         query("com.atproto.sync.listRepos", Anybody, sync::list_repos),
         subscription("com.atproto.sync.subscribeRepos", sync::subscribe_repos),
+
+        query("com.atproto.temp.checkSignupQueue", standard().or(Scope::SignupQueued), temp::check_signup_queue),
     ]
 }
 
@@ -85,6 +120,11 @@ pub(crate) fn router(app: App) -> Router<App> {
 /// A DID document as an answer holds it; `None` if it is not of the data model, as a number with a fraction is not.
 fn document_json(document: &DidDocument) -> Option<Value> {
     json::parse(&serde_json::to_vec(document.as_json()).ok()?).ok()
+}
+
+/// A time as an answer holds it, out of a database, where it is text.
+fn stored_time(text: &str) -> Result<Datetime, XrpcError> {
+    Datetime::parse(text).map_err(XrpcError::internal)
 }
 
 #[cfg(test)]

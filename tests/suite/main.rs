@@ -2,12 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod account;
+mod app_password;
 mod blob;
+mod client;
 mod edge;
 mod firehose;
+mod handle;
 mod health;
 mod identity;
 mod import;
+mod invite;
+mod lifecycle;
 mod plc;
 mod record;
+mod service_auth;
 mod sync;

@@ -9,3 +9,11 @@ create table if not exists "headwater_outbox" (
     "event" blob not null,
     "createdAt" varchar not null
 );
+-- Work of more than one step, of which at least one is outside this database. Noted before the first step that cannot be
+-- taken back, cleared by the last, and found by a start after a process that died in between.
+create table if not exists "headwater_unfinished" (
+    "did" varchar not null,
+    "work" varchar not null,
+    "detail" varchar,
+    primary key ("did", "work")
+) without rowid;

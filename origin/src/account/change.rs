@@ -5,7 +5,7 @@ use shared::firehose::{Body, FirehoseError};
 use shared::syntax::{Did, Handle};
 
 use super::password::{NEW_PASSWORD_MAX, PasswordHash, length};
-use super::{Account, AccountError, Accounts, Include, Purpose, by_did, email, email_token, session};
+use super::{Account, AccountError, Accounts, Include, Purpose, Work, by_did, email, email_token, session, unfinished};
 use crate::time::now_datetime;
 
 /// Whether an address may be changed without a mailed token.
@@ -22,7 +22,8 @@ pub enum EmailChange<'a> {
 
 impl Accounts {
     /// Gives the account another handle, or the same again. Whether it may have it, [`Accounts::claim_handle`] and
-    /// [`Accounts::reserve_handle`] say; what the DID's document says is the caller's.
+    /// [`Accounts::reserve_handle`] say; what the DID's document says is the caller's. With this a change is finished
+    /// ([`Work::Renaming`]).
     ///
     /// # Errors
     /// [`AccountError::HandleNotAvailable`], [`AccountError::NotFound`], [`AccountError::Db`].
@@ -32,12 +33,13 @@ impl Accounts {
         handle: &Handle,
         events: impl FnOnce(&Account) -> Result<Vec<Body>, FirehoseError> + Send + 'static,
     ) -> Result<Account, AccountError> {
-        let handle = handle.clone();
+        let (of, handle) = (did.clone(), handle.clone());
         let change = move |tx: &Transaction<'_>, did: &str| {
             if named_otherwise(tx, &handle, did)? {
                 return Err(AccountError::HandleNotAvailable(handle));
             }
             let sql = "UPDATE actor SET handle = ?2 WHERE did = ?1";
+            unfinished::clear(tx, &of, &Work::Renaming(handle.clone()))?;
             Ok(tx.prepare_cached(sql)?.execute(params![did, handle.as_str()])? > 0)
         };
         self.change(did, change, events).await

@@ -13,8 +13,8 @@ use shared::syntax::{Datetime, Did, Handle};
 use super::change::{mailed_otherwise, named_otherwise};
 use super::password::{NEW_PASSWORD_MAX, PasswordHash, length};
 use super::{
-    Account, AccountError, Accounts, Credential, HandleClaim, RepoRoot, Reservation, Rigour, Tokens, by_did, email,
-    invite, outbox, root, session,
+    Account, AccountError, Accounts, Credential, HandleClaim, RepoRoot, Reservation, Rigour, Tokens, Work, by_did,
+    email, invite, outbox, root, session, unfinished,
 };
 use crate::time::now_millis;
 
@@ -124,12 +124,16 @@ impl Accounts {
         Ok(reservation)
     }
 
-    /// Speaks for the handle that the account of `did` is to have.
+    /// Speaks for the handle that the account of `did` is to have, and for its right to another one: it has one change
+    /// of it at a time.
     ///
     /// # Errors
-    /// [`AccountError::HandleNotAvailable`], [`AccountError::Db`].
+    /// [`AccountError::HandleNotAvailable`], [`AccountError::HandleChanging`], [`AccountError::Db`].
     pub async fn reserve_handle(&self, did: &Did, handle: &Handle) -> Result<Reservation, AccountError> {
         let mut reservation = self.inner.reservations.open();
+        if !reservation.add(did.as_str()) {
+            return Err(AccountError::HandleChanging);
+        }
         let free = reservation.add(handle.as_str());
         let (did, handle) = (did.clone(), handle.clone());
         self.db()
@@ -141,7 +145,15 @@ impl Accounts {
         Ok(reservation)
     }
 
-    /// Makes the account, with its first session, and tells of it.
+    /// Speaks for a DID, so that nobody signs up with it. None if somebody does.
+    #[must_use]
+    pub fn reserve_did(&self, did: &Did) -> Option<Reservation> {
+        let mut reservation = self.inner.reservations.open();
+        reservation.add(did.as_str()).then_some(reservation)
+    }
+
+    /// Makes the account, with its first session, and tells of it. With that its making is finished
+    /// ([`Work::Creation`]).
     ///
     /// # Errors
     /// [`AccountError::InviteUnavailable`], [`AccountError::DidTaken`], [`AccountError::HandleTaken`],
@@ -157,6 +169,7 @@ impl Accounts {
                 insert(tx, &new)?;
                 let account = by_did(tx, &new.did)?.ok_or(AccountError::NotFound)?;
                 outbox::put(tx, &new.did, &events(&account)?)?;
+                unfinished::clear(tx, &new.did, &Work::Creation(None))?;
                 Ok(session::open(tx, accounts.config(), &new.did, &Credential::Password)?)
             })
             .await

@@ -18,6 +18,9 @@ pub enum AccountError {
     /// Changing it: another account has the handle.
     #[error("Handle already taken: {0}")]
     HandleNotAvailable(Handle),
+    /// Changing it: the account's handle is being changed already.
+    #[error("The handle of this account is being changed already")]
+    HandleChanging,
     /// Signing up: the DID has an account here.
     #[error("Repo already exists")]
     DidTaken(Did),
@@ -123,6 +126,7 @@ impl AccountError {
             Self::TokenRequired => "TokenRequired",
             Self::TokenInvalid => "InvalidToken",
             Self::HandleTaken(_)
+            | Self::HandleChanging
             | Self::EmailRequired
             | Self::EmailUnsupported
             | Self::EmailTaken(_)

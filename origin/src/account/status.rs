@@ -9,7 +9,7 @@ use rusqlite::{Transaction, params};
 use shared::firehose::{self, AccountStatus, Body, FirehoseError};
 use shared::syntax::{Datetime, Did, Handle};
 
-use super::{Account, AccountError, Accounts, by_did, outbox};
+use super::{Account, AccountError, Accounts, Work, by_did, outbox, unfinished};
 use crate::time::now_datetime;
 
 /// What an account is worth.
@@ -189,8 +189,8 @@ impl Accounts {
     }
 
     /// Deletes the account: its name, its log-in and everything that opens it. Its invite codes stay, they are others'
-    /// history. Returns whether there was one; `events` are told in either case, so that a deletion that broke off can
-    /// be done again.
+    /// history. Returns whether there was one; of none, nothing is told. What is left to do is noted
+    /// ([`Work::Deletion`]).
     ///
     /// # Errors
     /// [`AccountError::Db`].
@@ -203,7 +203,10 @@ impl Accounts {
                 }
                 let sql = "DELETE FROM actor WHERE did = ?1";
                 let existed = tx.prepare_cached(sql)?.execute(params![did.as_str()])? > 0;
-                outbox::put(tx, &did, &events)?;
+                if existed {
+                    outbox::put(tx, &did, &events)?;
+                    unfinished::put(tx, &did, &Work::Deletion)?;
+                }
                 Ok(existed)
             })
             .await

@@ -25,12 +25,41 @@ const PROTECTED: [&str; 16] = [
     "com.atproto.server.updateEmail",
 ];
 
+/// Methods that an app password reaches only if it is privileged.
+const PRIVILEGED: [&str; 15] = [
+    "chat.bsky.actor.deleteAccount",
+    "chat.bsky.actor.exportAccountData",
+    "chat.bsky.convo.deleteMessageForSelf",
+    "chat.bsky.convo.getConvo",
+    "chat.bsky.convo.getConvoForMembers",
+    "chat.bsky.convo.getLog",
+    "chat.bsky.convo.getMessages",
+    "chat.bsky.convo.leaveConvo",
+    "chat.bsky.convo.listConvos",
+    "chat.bsky.convo.muteConvo",
+    "chat.bsky.convo.sendMessage",
+    "chat.bsky.convo.sendMessageBatch",
+    "chat.bsky.convo.unmuteConvo",
+    "chat.bsky.convo.updateRead",
+    "com.atproto.server.createAccount",
+];
+
+/// Whether nobody may call `name`, in any case, in an account's name elsewhere.
+pub(super) fn is_protected(name: &str) -> bool {
+    PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name))
+}
+
+/// Whether an app password must be privileged to have `name`, in any case, called elsewhere.
+pub(super) fn is_privileged(name: &str) -> bool {
+    PRIVILEGED.iter().any(|privileged| privileged.eq_ignore_ascii_case(name))
+}
+
 /// The answer to a call of `name`, which no route took.
 pub(super) fn answer(name: &str, verb: &Method) -> XrpcError {
     if !matches!(*verb, Method::GET | Method::HEAD | Method::POST) {
         return XrpcError::invalid_request("XRPC requests only supports GET and POST");
     }
-    if PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name)) {
+    if is_protected(name) {
         return XrpcError::refused(error_name::INVALID_TOKEN, "Bad token method");
     }
     XrpcError::method_not_implemented()

@@ -1,13 +1,15 @@
 //! `com.atproto.identity.*`.
 
-use shared::api::identity::{ResolveHandleOutput, ResolveHandleParams};
+use shared::api::identity::{ResolveHandleOutput, ResolveHandleParams, UpdateHandle};
 use shared::syntax::Tld;
 use shared::xrpc::error_name;
 
 use super::call::{Answer, Call};
 use super::input::Json;
-use crate::account::{HandleError, Include};
+use crate::account::{Account, AccountError, HandleError, Include, Rigour};
+use crate::auth::Caller;
 use crate::error::XrpcError;
+use crate::lifecycle::{self, LifecycleError};
 
 /// com.atproto.identity.resolveHandle
 ///
@@ -29,4 +31,20 @@ pub(super) async fn resolve_handle(
     let did = app.identity().resolve_handle(&handle).await;
     let did = did.ok_or_else(|| XrpcError::invalid_request("Unable to resolve handle"))?;
     Ok(Json(ResolveHandleOutput { did }))
+}
+
+/// com.atproto.identity.updateHandle
+pub(super) async fn update_handle(
+    Call { app, caller, input: Json(input), .. }: Call<Caller, (), Json<UpdateHandle>>,
+) -> Answer<()> {
+    renamed(lifecycle::rename(&app, &caller.did, input.handle.as_str(), Rigour::Full).await)
+}
+
+/// The answer to a change of a handle.
+pub(super) fn renamed(outcome: Result<Account, LifecycleError>) -> Answer<()> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(LifecycleError::Account(AccountError::NotFound)) => Err(XrpcError::invalid_request("Account not found")),
+        Err(error) => Err(error.into()),
+    }
 }

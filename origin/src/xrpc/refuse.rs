@@ -16,13 +16,14 @@ use crate::actor::blobs::UploadError;
 use crate::actor::import::ImportError;
 use crate::actor::prepare::PrepareError;
 use crate::actor::read::ReadError;
-use crate::actor::{ActorError, WriteError};
+use crate::actor::{ActorError, ReserveError, WriteError};
 use crate::announce::AnnounceError;
 use crate::blobstore::BlobstoreError;
 use crate::db::DbError;
 use crate::error::XrpcError;
 use crate::identity::ResolveError;
 use crate::identity::plc::DirectoryError;
+use crate::lifecycle::LifecycleError;
 
 impl From<AccountError> for XrpcError {
     fn from(error: AccountError) -> Self {
@@ -138,6 +139,40 @@ impl From<PrepareError> for XrpcError {
 impl From<AnnounceError> for XrpcError {
     fn from(error: AnnounceError) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<ReserveError> for XrpcError {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            error @ ReserveError::Full => Self::busy(error.to_string()),
+            error @ ReserveError::Name => Self::invalid_request(error.to_string()),
+            ReserveError::Actor(error) => error.into(),
+        }
+    }
+}
+
+impl From<LifecycleError> for XrpcError {
+    fn from(error: LifecycleError) -> Self {
+        match error {
+            LifecycleError::Account(error) => error.into(),
+            LifecycleError::Actor(error) => error.into(),
+            LifecycleError::Write(error) => error.into(),
+            LifecycleError::Announce(error) => error.into(),
+            LifecycleError::Directory(error) => error.into(),
+            LifecycleError::Resolve(error) => error.into(),
+            error @ (LifecycleError::Document(_)
+            | LifecycleError::OtherHandle
+            | LifecycleError::Unsupported(_)
+            | LifecycleError::RecoveryKey(_)) => Self::invalid_request(error.to_string()),
+            error @ LifecycleError::NotTheirs(_) => {
+                Self::unauthorized(error_name::AUTHENTICATION_REQUIRED, error.to_string())
+            }
+            error @ (LifecycleError::Sequence(_)
+            | LifecycleError::Db(_)
+            | LifecycleError::Key(_)
+            | LifecycleError::Operation(_)) => Self::internal(error),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! `com.atproto.server.*`.
 
 pub(super) mod account;
+pub(super) mod app_password;
+pub(super) mod invite;
+pub(super) mod service_auth;
 pub(super) mod session;
 
 use shared::api::server::{Contact, DescribeServerOutput, Links};

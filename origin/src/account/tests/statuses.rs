@@ -90,9 +90,13 @@ async fn a_deleted_account_leaves_nothing_that_opens_it_and_frees_its_names() {
     for table in ["actor", "account", "repo_root", "email_token", "refresh_token", "app_password"] {
         assert_eq!(count(&accounts, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
-    // One that broke off is done again, and told again.
+    assert!(accounts.is_leaving(&alice).await.unwrap());
+    // Of one that is gone nothing is told again, and what is left to do stays noted until it is done.
     assert!(!accounts.delete(&alice, gone()).await.unwrap());
-    assert_eq!(waiting(&accounts).await.len(), 2);
+    assert_eq!(waiting(&accounts).await.len(), 1);
+    assert_eq!(accounts.unfinished().await.unwrap(), [(alice.clone(), Work::Deletion)]);
+    accounts.finished(&alice, Work::Deletion).await.unwrap();
+    assert!(!accounts.is_leaving(&alice).await.unwrap());
     make_with_password(&accounts, "alice", "y").await;
     assert!(matches!(accounts.login("alice.test", &app.password).await, Err(AccountError::Credentials)));
 }
