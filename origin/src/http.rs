@@ -7,12 +7,13 @@
 mod client;
 mod compression;
 mod cors;
+mod drain;
 mod log;
 mod pages;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use axum::routing::get;
 
 use crate::app::App;
@@ -31,6 +32,7 @@ pub fn router(app: App) -> Router {
         .merge(xrpc::router(app.clone()))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(map_request(drain::unread))
         .layer(from_fn(cors::apply))
         .layer(compression::layer())
         .layer(from_fn_with_state(app.clone(), log::request))

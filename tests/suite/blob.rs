@@ -359,6 +359,33 @@ async fn a_blob_that_is_too_large_is_refused_however_it_comes() {
 }
 
 #[tokio::test]
+async fn who_is_still_sending_hears_why_it_is_in_vain() {
+    let alice = Account::new().await;
+    let address = alice.pds.url("").strip_prefix("http://").unwrap().to_owned();
+    let length = 40 * 1024 * 1024;
+    for (token, status) in [(alice.token.as_str(), "413"), ("expired", "400")] {
+        let mut client = TcpStream::connect(&address).await.unwrap();
+        let head = format!(
+            "POST /xrpc/com.atproto.repo.uploadBlob HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+             content-type: text/plain\r\ncontent-length: {length}\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..length / 65_536 {
+            client.write_all(&[b'x'; 65_536]).await.unwrap();
+        }
+        // The connection is good for another request.
+        client
+            .write_all(format!("GET /xrpc/_health HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.starts_with(&format!("HTTP/1.1 {status} ")), "{answers}");
+        assert!(answers.contains("HTTP/1.1 200 OK"), "{answers}");
+    }
+}
+
+#[tokio::test]
 async fn a_compressed_upload_is_kept_as_it_was_before() {
     let alice = Account::new().await;
     let bytes = noise(1_000_000);
