@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use shared::crypto::PublicKey;
 use shared::firehose::verify::{Known, verify_commit};
 use shared::firehose::{Event, Frame};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -18,17 +18,30 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use crate::sync::{Account, Host};
 
 /// A consumer.
-struct Consumer(WebSocketStream<MaybeTlsStream<TcpStream>>);
+struct Consumer {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// How many pings the server has sent.
+    pings: usize,
+}
 
 impl Consumer {
     async fn connect(host: &Host, query: &str) -> Self {
         let url = host.pds.url(&format!("/xrpc/com.atproto.sync.subscribeRepos{query}")).replace("http://", "ws://");
-        Self(tokio_tungstenite::connect_async(url).await.unwrap().0)
+        Self::over(tokio_tungstenite::connect_async(url).await.unwrap().0)
     }
 
+    fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self { socket, pings: 0 }
+    }
+
+    /// The next message that is no ping; those are answered by reading on.
     async fn message(&mut self) -> Option<Message> {
-        let message = timeout(Duration::from_secs(20), self.0.next()).await.expect("a message in time");
-        message.map(|message| message.unwrap())
+        loop {
+            match timeout(Duration::from_secs(20), self.socket.next()).await.expect("a message in time") {
+                Some(Ok(Message::Ping(_))) => self.pings += 1,
+                message => return message.map(|message| message.unwrap()),
+            }
+        }
     }
 
     /// The bytes of the next frame.
@@ -224,14 +237,14 @@ async fn without_a_websocket_there_is_nothing_to_be_had() {
 async fn what_a_consumer_says_is_passed_over_and_its_pings_are_answered() {
     let host = Host::new().await;
     let mut consumer = Consumer::connect(&host, "").await;
-    consumer.0.send(Message::text("hello")).await.unwrap();
-    consumer.0.send(Message::binary(vec![7; 1000])).await.unwrap();
-    consumer.0.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
+    consumer.socket.send(Message::text("hello")).await.unwrap();
+    consumer.socket.send(Message::binary(vec![7; 1000])).await.unwrap();
+    consumer.socket.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
     assert_eq!(consumer.message().await, Some(Message::Pong(Bytes::from_static(b"there?"))));
     host.account("alice").await;
     assert_eq!(consumer.event().await.0, 1);
-    consumer.0.send(Message::Close(None)).await.unwrap();
-    while let Some(message) = timeout(Duration::from_secs(5), consumer.0.next()).await.unwrap() {
+    consumer.socket.send(Message::Close(None)).await.unwrap();
+    while let Some(message) = timeout(Duration::from_secs(5), consumer.socket.next()).await.unwrap() {
         assert!(matches!(message, Ok(Message::Binary(_) | Message::Close(_))), "{message:?}");
     }
 }
@@ -246,10 +259,53 @@ async fn connections_are_closed_when_the_server_stops() {
     let told = tokio::spawn(async move {
         let closed = consumer.closed().await;
         // The answer to it leaves with the next look at the connection.
-        assert!(matches!(consumer.0.next().await, None | Some(Err(tungstenite::Error::ConnectionClosed))));
+        assert!(matches!(consumer.socket.next().await, None | Some(Err(tungstenite::Error::ConnectionClosed))));
         closed
     });
     host.pds.stop().await;
     assert_eq!(told.await.unwrap().0, 1001);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_consumer_that_takes_nothing_is_closed_and_goes_on_later_where_it_was_and_others_never_wait() {
+    let host = Host::with(&[("PDS_MAX_SUBSCRIPTION_BUFFER", "2")]).await;
+    let alice = host.account("alice").await;
+    let url = host.pds.url("/xrpc/com.atproto.sync.subscribeRepos?cursor=0");
+    let address = url.trim_start_matches("http://").split('/').next().unwrap().parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    // So that little is on the way.
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let stream = MaybeTlsStream::Plain(socket.connect(address).await.unwrap());
+    let paused = tokio_tungstenite::client_async(url.replace("http://", "ws://"), stream).await.unwrap().0;
+    let mut paused = Consumer::over(paused);
+    let mut other = Consumer::connect(&host, "?cursor=0").await;
+    let last = 4 + 24;
+    for nth in 0..last - 4 {
+        host.post(&alice, &nth.to_string(), 900_000).await;
+    }
+    let all = other.through(last).await;
+    assert_eq!(all.len() as u64, last);
+    // It is granted half a minute.
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    host.post(&alice, "more", 1).await;
+    assert_eq!(other.event().await.0, last + 1);
+    assert_eq!(other.pings, 1, "half a minute without anything else");
+    let mut seen = 0;
+    let error = loop {
+        match Frame::decode(&paused.frame().await).unwrap() {
+            Frame::Event { seq, .. } => {
+                assert_eq!(seq.get(), seen + 1);
+                seen = seq.get();
+            }
+            Frame::Error(error) => break error.error,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((error.as_str(), paused.closed().await.0), ("ConsumerTooSlow", 1008));
+    assert!(seen < last, "{seen}");
+    let mut again = Consumer::connect(&host, &format!("?cursor={seen}")).await;
+    let rest = again.through(last + 1).await;
+    assert_eq!(rest.first().unwrap().0, seen + 1);
+    assert_eq!(rest.len() as u64, last + 1 - seen);
 }

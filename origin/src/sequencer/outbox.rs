@@ -3,7 +3,8 @@
 //! An [`Outbox`] pulls: it looks for events after its position when the consumer has taken those before, in memory first
 //! ([`Sequencer::recent`]) and else in the database ([`Sequencer::range`]). Both give the same frames, and the position is
 //! all that it remembers, so the passage from replay to live has no moment at which an event could be missed or sent
-//! twice. Where the frames go is any [`Sink`]; keeping the connection alive is the socket's.
+//! twice. Events that follow each other within [`GATHER`] leave together. Where the frames go is any [`Sink`]; keeping
+//! the connection alive is the socket's.
 //!
 //! # Slow consumers
 //!
@@ -28,7 +29,7 @@ use futures_util::{Sink, SinkExt as _};
 use shared::firehose::{CONSUMER_TOO_SLOW, FUTURE_CURSOR, Info, OUTDATED_CURSOR, StreamError};
 use shared::syntax::Datetime;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Sequencer;
 use crate::db::DbError;
@@ -38,6 +39,9 @@ use crate::time::now_millis;
 const PAGE: u32 = 500;
 /// How far behind the window a replay may fall, so that one that begins at its very edge can set out.
 const EDGE: Duration = Duration::from_secs(60);
+/// How long events gather after a delivery, so that many that follow each other leave together. The first one after that
+/// time does not wait.
+const GATHER: Duration = Duration::from_millis(20);
 /// How long an error frame waits for a consumer that takes nothing.
 pub const FAREWELL: Duration = Duration::from_secs(300);
 /// [`Policy::patience`] of a server.
@@ -76,6 +80,8 @@ pub struct Outbox {
     changes: watch::Receiver<u64>,
     /// The last event that was handed to the sink, or where it starts.
     position: u64,
+    /// When events were last handed on.
+    delivered: Option<Instant>,
 }
 
 /// What comes next.
@@ -102,7 +108,7 @@ impl Outbox {
     pub fn new(sequencer: Sequencer, policy: Policy) -> Self {
         let changes = sequencer.watch();
         let position = sequencer.last();
-        Self { sequencer, policy, changes, position }
+        Self { sequencer, policy, changes, position, delivered: None }
     }
 
     /// Sends frames to `sink` for as long as it takes them: those after `cursor` if there is one, and all that come.
@@ -173,6 +179,10 @@ impl Outbox {
                     if self.changes.changed().await.is_err() {
                         return Err(DbError::Abandoned);
                     }
+                    // A write to the socket costs more than all else about an event.
+                    if let Some(delivered) = self.delivered {
+                        sleep_until(delivered + GATHER).await;
+                    }
                     continue;
                 }
                 Some(frames) => return Ok(Next::Frames(frames)),
@@ -216,7 +226,9 @@ impl Outbox {
             self.patiently(sink.feed(frame)).await?;
             self.position = seq;
         }
-        self.patiently(sink.flush()).await
+        self.patiently(sink.flush()).await?;
+        self.delivered = Some(Instant::now());
+        Ok(())
     }
 
     /// Waits for the consumer to take something, for as long as it is not too slow.
