@@ -25,8 +25,10 @@ use crate::announce::Announcements;
 use crate::blobstore::Blobstore;
 use crate::config::{Config, Invites};
 use crate::db::{Db, DbError};
+use crate::fetch::ClientError;
 use crate::identity::{self, Resolver};
 use crate::lifecycle;
+use crate::pipethrough::Pipethrough;
 use crate::random;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
 use crate::streams::Streams;
@@ -51,6 +53,7 @@ struct Inner {
     identity: Resolver,
     catalog: Catalog,
     streams: Streams,
+    pipethrough: Pipethrough,
     /// Held by whoever deletes an account.
     deletions: tokio::sync::Mutex<()>,
     /// What earlier processes had not finished when this one began, until it is seen to.
@@ -81,6 +84,9 @@ pub enum OpenError {
     /// Identities cannot be resolved.
     #[error("identities cannot be resolved")]
     Identity(#[from] identity::OpenError),
+    /// Other services cannot be asked.
+    #[error("other services cannot be asked")]
+    Pipethrough(#[from] ClientError),
     /// `PDS_JWT_SECRET` is empty.
     #[error("sessions cannot be signed")]
     Secret(#[from] EmptySecret),
@@ -103,6 +109,7 @@ impl App {
         let (blobs, clock_id) = (Blobstore::new(&storage.blobs), random::clock_id());
         let actors = Actors::new(actors, options, storage.open_actors, sequencer, blobs, clock_id);
         let identity = Resolver::open(&config)?;
+        let pipethrough = Pipethrough::new(&config.network)?;
         let catalog = Catalog::builtin();
         let (port, streams) = (OnceLock::new(), Streams::default());
         // Now: what is noted later is this process's own.
@@ -116,6 +123,7 @@ impl App {
             identity,
             catalog,
             streams,
+            pipethrough,
             deletions,
             left_over,
             port,
@@ -164,6 +172,12 @@ impl App {
     #[must_use]
     pub fn streams(&self) -> &Streams {
         &self.inner.streams
+    }
+
+    /// The way to other services.
+    #[must_use]
+    pub fn pipethrough(&self) -> &Pipethrough {
+        &self.inner.pipethrough
     }
 
     /// The right to delete an account: one at a time.

@@ -19,7 +19,7 @@
 //!   its way there.
 //! - [`blobstore`]: the bytes of blobs.
 //! - [`identity`]: DIDs and handles, resolved and cached; the did:plc directory. [`fetch`]: asking other servers within
-//!   bounds. [`crawlers`]: telling relays that there is news.
+//!   bounds; [`pipethrough`]: passing their answers on. [`crawlers`]: telling relays that there is news.
 //! - [`db`]: SQLite, opened and run off the async threads.
 //! - [`config`], [`time`], [`random`]: the environment, read once, the clock, and the system's randomness.
 #![forbid(unsafe_code)]
@@ -39,6 +39,7 @@ pub mod fetch;
 mod http;
 pub mod identity;
 pub mod lifecycle;
+pub mod pipethrough;
 pub mod random;
 pub mod sequencer;
 mod serve;

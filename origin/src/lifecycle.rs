@@ -191,3 +191,6 @@ pub(crate) async fn finish(app: &App, left: Vec<(Did, Work)>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,21 @@
 //! `com.atproto.identity.*`.
 
+use axum::http::HeaderMap;
 use shared::api::identity::{ResolveHandleOutput, ResolveHandleParams, UpdateHandle};
-use shared::syntax::Tld;
+use shared::syntax::{Did, Handle, Tld};
 use shared::xrpc::error_name;
+use url::Url;
 
 use super::call::{Answer, Call};
 use super::input::Json;
 use crate::account::{Account, AccountError, HandleError, Include, Rigour};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::error::XrpcError;
 use crate::lifecycle::{self, LifecycleError};
+
+/// The longest answer that names a DID, in bytes.
+const ANSWER_MAX: usize = 16 * 1024;
 
 /// com.atproto.identity.resolveHandle
 ///
@@ -28,9 +34,22 @@ pub(super) async fn resolve_handle(
     if app.config().handles.is_served(handle.as_str()) {
         return Err(XrpcError::refused(error_name::HANDLE_NOT_FOUND, "Unable to resolve handle"));
     }
-    let did = app.identity().resolve_handle(&handle).await;
+    let did = match &app.config().services.app_view {
+        Some(view) => resolved_by(&app, &view.remote.url, &handle).await,
+        None => app.identity().resolve_handle(&handle).await,
+    };
     let did = did.ok_or_else(|| XrpcError::invalid_request("Unable to resolve handle"))?;
     Ok(Json(ResolveHandleOutput { did }))
+}
+
+/// What the application view at `url` resolves a handle to.
+async fn resolved_by(app: &App, url: &Url, handle: &Handle) -> Option<Did> {
+    let params = [("handle", handle.as_str())];
+    let nsid = "com.atproto.identity.resolveHandle";
+    let answer = app.pipethrough().query(url, nsid, &params, HeaderMap::new()).await;
+    let answer = answer.inspect_err(|error| tracing::debug!(%handle, %error, "a handle was not resolved")).ok()?;
+    let body = axum::body::to_bytes(answer.into_body(), ANSWER_MAX).await.ok()?;
+    serde_json::from_slice::<ResolveHandleOutput>(&body).ok().map(|resolved| resolved.did)
 }
 
 /// com.atproto.identity.updateHandle

@@ -19,6 +19,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::explain;
 use crate::error::XrpcError;
+use crate::pipethrough;
 
 /// The largest JSON input of most methods, in bytes.
 pub(super) const JSON: u64 = 150 * 1024;
@@ -121,6 +122,19 @@ impl Input for () {
             None | Some(0) => Ok(()),
             Some(_) => Err(unexpected()),
         }
+    }
+}
+
+/// No input, and those headers that a service is told of to which the call may be passed on.
+pub(super) struct Passable(pub(super) HeaderMap);
+
+impl Input for Passable {
+    #[cfg(test)]
+    const ENCODING: Option<&'static str> = None;
+
+    async fn read(nsid: &'static str, headers: &HeaderMap, body: Body, limit: u64) -> Result<Self, XrpcError> {
+        <()>::read(nsid, headers, body, limit).await?;
+        Ok(Self(pipethrough::asked_of(headers)))
     }
 }
 

@@ -6,6 +6,8 @@
 pub(super) mod blob;
 pub(super) mod import;
 
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
 use shared::api::repo::{
     ApplyWrites, ApplyWritesOutput, CommitMeta, CreateRecord, CreateRecordOutput, DeleteRecord, DeleteRecordOutput,
     DescribeRepoOutput, DescribeRepoParams, GetRecordOutput, GetRecordParams, ListRecordsOutput, ListRecordsParams,
@@ -19,7 +21,7 @@ use shared::xrpc::error_name;
 
 use super::availability::available;
 use super::call::{Answer, Call};
-use super::input::Json;
+use super::input::{Json, Passable};
 use super::output::Public;
 use crate::account::{self, Include};
 use crate::actor::prepare::{PrepareError, PreparedRecord, prepare_record};
@@ -87,16 +89,35 @@ pub(super) async fn apply_writes(
 }
 
 /// com.atproto.repo.getRecord
-pub(super) async fn get_record(Call { app, params, .. }: Call<(), GetRecordParams>) -> Answer<Public<GetRecordOutput>> {
+///
+/// What is not here is the application view's to show, if there is one.
+pub(super) async fn get_record(
+    Call { app, params, input: Passable(asked), .. }: Call<(), GetRecordParams, Passable>,
+) -> Answer<Response> {
     let GetRecordParams { repo, collection, rkey, cid } = params;
     let account = app.accounts().by_identifier(&repo, Include::ACTIVE).await?;
-    let account = account.ok_or_else(|| XrpcError::invalid_request("Could not locate record"))?;
+    let Some(account) = account else {
+        let place = GetRecordParams { repo, collection, rkey, cid };
+        return record_elsewhere(&app, &place, asked).await;
+    };
     let uri = AtUri::record(&account.did, &collection, &rkey);
     let store = app.actors().store(&account.did).await?;
     let record = store.db()?.read_short(|connection| read::record(connection, &uri, cid.as_ref()))?;
     let record = record
         .ok_or_else(|| XrpcError::refused(error_name::RECORD_NOT_FOUND, format!("Could not locate record: {uri}")))?;
-    Ok(Public(GetRecordOutput { uri: record.uri, cid: Some(record.cid), value: record.value }))
+    Ok(Public(GetRecordOutput { uri: record.uri, cid: Some(record.cid), value: record.value }).into_response())
+}
+
+/// A record of a repository that is elsewhere, as the application view shows it.
+async fn record_elsewhere(app: &App, place: &GetRecordParams, asked: HeaderMap) -> Answer<Response> {
+    let Some(view) = &app.config().services.app_view else {
+        return Err(XrpcError::invalid_request("Could not locate record"));
+    };
+    let (repo, cid) = (place.repo.to_string(), place.cid.as_ref().map(ToString::to_string));
+    let mut params =
+        vec![("repo", repo.as_str()), ("collection", place.collection.as_str()), ("rkey", place.rkey.as_str())];
+    params.extend(cid.as_ref().map(|cid| ("cid", cid.as_str())));
+    app.pipethrough().query(&view.remote.url, "com.atproto.repo.getRecord", &params, asked).await
 }
 
 /// com.atproto.repo.listRecords
