@@ -37,7 +37,7 @@ fn nanoseconds(schedstat: &str) -> Result<u64, Box<dyn Error>> {
     Ok(schedstat.split_whitespace().next().ok_or("a thread without times")?.parse()?)
 }
 
-/// The CPU time of one hash with the parameters of stored passwords, in microseconds: the least of several.
+/// The CPU time of one hash with the parameters of stored passwords, in microseconds: the median of several.
 pub(crate) fn scrypt() -> Result<f64, Box<dyn Error>> {
     let hash = || -> Result<u64, String> {
         let spent = || {
@@ -51,7 +51,8 @@ pub(crate) fn scrypt() -> Result<f64, Box<dyn Error>> {
         Ok(spent()? - before)
     };
     // A thread of its own each time: a fresh stack and no page of the last hash.
-    let hashes = (0..5).map(|_| thread::spawn(hash).join().unwrap_or_else(|_| Err("scrypt panicked".to_owned())));
-    let least = hashes.collect::<Result<Vec<_>, _>>()?.into_iter().min().unwrap_or_default();
-    Ok(least as f64 / 1000.0)
+    let hashes = (0..9).map(|_| thread::spawn(hash).join().unwrap_or_else(|_| Err("scrypt panicked".to_owned())));
+    let mut hashes = hashes.collect::<Result<Vec<_>, _>>()?;
+    hashes.sort_unstable();
+    Ok(hashes.get(hashes.len() / 2).copied().unwrap_or_default() as f64 / 1000.0)
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tests::Plc;
+use tokio::process::Command;
 
 use crate::report::Report;
 use crate::rows::Row;
@@ -33,9 +34,9 @@ struct Arguments {
     /// The release binary of this server
     #[arg(long, value_name = "FILE")]
     headwater: PathBuf,
-    /// Do without the reference server
-    #[arg(long)]
-    alone: bool,
+    /// The command that starts the reference server, as one argument; without it this server is measured alone
+    #[arg(long, value_name = "COMMAND")]
+    reference: Option<String>,
     /// Rounds of which the median is reported
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -55,7 +56,20 @@ impl Arguments {
     }
 
     fn kinds(&self) -> &'static [Kind] {
-        if self.alone { &[Kind::Ours] } else { &[Kind::Ours, Kind::Reference] }
+        if self.reference.is_none() { &[Kind::Ours] } else { &[Kind::Ours, Kind::Reference] }
+    }
+
+    /// The command that starts a server.
+    fn command(&self, kind: Kind) -> Command {
+        let mut words = self.reference.iter().flat_map(|command| command.split_whitespace());
+        match (kind, words.next()) {
+            (Kind::Reference, Some(program)) => {
+                let mut command = Command::new(program);
+                command.args(words);
+                command
+            }
+            _ => Command::new(&self.headwater),
+        }
     }
 }
 
@@ -66,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let rows: Vec<&Row> = rows::ROWS.iter().filter(|row| arguments.wants(row.name)).collect();
     let directory = tempfile::tempdir()?;
     let seeded = directory.path().join("seeded");
-    let seed = seed::fill(&arguments.headwater, &seeded, &plc, &rows, arguments.tiny).await?;
+    let seed = seed::fill(arguments.command(Kind::Ours), &seeded, &plc, &rows, arguments.tiny).await?;
 
     let mut report = Report::start();
     let started = arguments.wants(rows::START);
@@ -88,7 +102,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         report.add_memory(server.kind, server.idle_kb, now, most);
     }
     report.print_memory();
-    report.verdict()
+    if arguments.tiny { Ok(()) } else { report.verdict() }
 }
 
 /// Starts the servers on copies of the seed; where `measured`, as often as there are rounds, for how long that takes.
@@ -105,7 +119,7 @@ async fn start(
         seed::copy(seeded, &directory.join(kind.name()))?;
     }
     let one = async |kind: Kind| {
-        Server::start(kind, &arguments.headwater, &directory.join(kind.name()), plc, seed.clone()).await
+        Server::start(kind, arguments.command(kind), &directory.join(kind.name()), plc, seed.clone()).await
     };
     for _ in 0..if measured { arguments.rounds } else { 0 } {
         for kind in arguments.kinds() {

@@ -7,7 +7,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 
 use crate::same::Same;
-use crate::seed::{BLOB_LEN, HUGE, LARGE, MIDDLE, SMALL, creation, post};
+use crate::seed::{BLOB_LEN, EVENTS, HUGE, LARGE, MIDDLE, SMALL, TOLD, creation, post};
 use crate::server::{PASSWORD, Server};
 
 /// The name under which the time to the first answer is asked for.
@@ -98,8 +98,8 @@ pub(crate) const ROWS: &[Row] = &[
     each("createSession", SMALL, Same::Names, |server, of, _| Box::pin(log_in(server, of))).clients(2).at_most(20).goal(Goal::BesideScrypt(3000.0)),
     each("uploadBlob of 1 MiB", SMALL, Same::Names, |server, of, n| Box::pin(upload(server, of, n))).clients(2).at_most(100).goal(Goal::Times(4.0)),
     each("getBlob of 1 MiB", SMALL, Same::Bytes, |server, of, _| Box::pin(blob(server, of))).clients(2).of_the_blob(),
-    Row { run: Run::Delivery { consumers: 100 }, ..each("firehose delivery at 100 consumers", SMALL, Same::Live, |server, of, n| Box::pin(create(server, of, n))) },
-    Row { run: Run::Backfill { events: 50 }, ..each("firehose backfill of batches of 200", MIDDLE, Same::Frames, |server, of, n| Box::pin(create(server, of, n))) },
+    Row { run: Run::Delivery { consumers: 100 }, ..each("firehose delivery, 100 consumers", SMALL, Same::Live, |server, of, n| Box::pin(create(server, of, n))) },
+    Row { run: Run::Backfill { events: EVENTS }, ..each("firehose backfill, an event", TOLD, Same::Frames, |server, of, n| Box::pin(create(server, of, n))) },
 ];
 
 pub(crate) async fn create(server: &Server, account: usize, number: u64) -> Result<Response, reqwest::Error> {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tests::Plc;
+use tokio::process::Command;
 
-use crate::rows::Row;
+use crate::rows::{Row, create};
 use crate::server::{Kind, PASSWORD, Server};
 
 /// The accounts, by their places in [`Seed::accounts`], and how many records they have at first.
@@ -14,7 +15,12 @@ pub(crate) const SMALL: usize = 0;
 pub(crate) const MIDDLE: usize = 1;
 pub(crate) const LARGE: usize = 2;
 pub(crate) const HUGE: usize = 3;
-const ACCOUNTS: [(&str, usize); 4] = [("small", 100), ("middle", 10_000), ("large", 50_000), ("huge", 100_000)];
+/// The one whose last events are told again, each of them of one record.
+pub(crate) const TOLD: usize = 4;
+const ACCOUNTS: [(&str, usize); 5] =
+    [("small", 100), ("middle", 10_000), ("large", 50_000), ("huge", 100_000), ("told", 100)];
+/// How many events there are to be told again.
+pub(crate) const EVENTS: u64 = 2_000;
 
 pub(crate) const BLOB_LEN: usize = 1024 * 1024;
 
@@ -39,7 +45,7 @@ pub(crate) struct Account {
 
 /// Fills `data` by this server, with what `rows` need, and stops it.
 pub(crate) async fn fill(
-    headwater: &Path,
+    headwater: Command,
     data: &Path,
     plc: &Plc,
     rows: &[&Row],
@@ -71,6 +77,13 @@ pub(crate) async fn fill(
     }
     if rows.iter().any(|row| row.needs_blob) {
         seed.blob = blob(&server, &seed.accounts[SMALL].did).await?;
+    }
+    if rows.iter().any(|row| row.account == TOLD) {
+        // Now the server knows who it is about.
+        server.seed = seed.clone();
+        for number in 0..if tiny { EVENTS / 100 } else { EVENTS } {
+            create(&server, TOLD, number).await?.error_for_status()?;
+        }
     }
     server.stop().await?;
     seed.last = last_event(data)?;

@@ -59,16 +59,12 @@ impl Server {
     /// Starts a server on `data`; it answers when this returns.
     pub(crate) async fn start(
         kind: Kind,
-        headwater: &Path,
+        mut command: Command,
         data: &Path,
         plc: &Plc,
         seed: Seed,
     ) -> Result<Self, Box<dyn Error>> {
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let mut command = match kind {
-            Kind::Ours => Command::new(headwater),
-            Kind::Reference => return Err("the reference server is not set up".into()),
-        };
         let url = format!("http://localhost:{port}");
         command.envs(variables(port, data, plc)).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let client = Client::new();
@@ -179,6 +175,7 @@ fn variables(port: u16, data: &Path, plc: &Plc) -> Vec<(&'static str, String)> {
         ("PDS_JWT_SECRET", SECRET.to_owned()),
         ("PDS_ADMIN_PASSWORD", SECRET.to_owned()),
         ("PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX", ROTATION_KEY.to_owned()),
+        ("PDS_SERVICE_HANDLE_DOMAINS", ".test".to_owned()),
         ("PDS_INVITE_REQUIRED", "false".to_owned()),
         ("PDS_DEV_MODE", "true".to_owned()),
         ("NODE_ENV", "production".to_owned()),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 
 use super::{Counts, Findings};
+use crate::bench;
 use crate::environment;
 use crate::process::{command, output, run, run_with_lines};
 use crate::soak::Fuzzer;
@@ -39,6 +40,7 @@ pub(super) const STAGES: &[Stage] = &[
     stage("lint-wasm", "clippy for wasm: shared and edge", lint_wasm),
     stage("worker", "the edge is built as it is deployed", worker),
     Stage { takes_arguments: true, ..stage("native", "unit tests, vectors and the suite", native) },
+    stage("bench", "the benchmark runs: tiny, without judging", bench),
     stage("vectors", "the official vectors in wasm, on Node", vectors),
     stage("fuzz", "each fuzz target for a short time", fuzz),
     stage("docs", "the documentation, private items too, without a warning", docs),
@@ -123,6 +125,10 @@ fn counted(command: &mut Command, findings: &mut Findings) -> Result<(), Trouble
         findings.skipped.extend(line.strip_prefix("SKIPPED ").map(str::to_owned));
     })?;
     if *counts == Counts::default() { Err(anyhow!("no test was run").into()) } else { Ok(()) }
+}
+
+fn bench(_: &Tools, _: &[&str], _: &mut Findings) -> Result<(), Trouble> {
+    Ok(bench::run_tiny()?)
 }
 
 fn vectors(tools: &Tools, _: &[&str], findings: &mut Findings) -> Result<(), Trouble> {
