@@ -36,7 +36,7 @@ use crate::streams::Streams;
 /// How much of each database a connection keeps in memory, in KiB.
 const ACCOUNTS_KIB: u32 = 4 * 1024;
 const SEQUENCER_KIB: u32 = 2 * 1024;
-const ACTOR_KIB: u32 = 512;
+const ACTOR_KIB: u32 = 1024;
 
 /// Handles to everything the handlers need.
 #[derive(Clone, Debug)]
