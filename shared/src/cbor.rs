@@ -11,10 +11,12 @@
 //! Specification: <https://atproto.com/specs/data-model#data-representations>, DRISL.
 
 mod error;
+mod json;
 mod reader;
 mod writer;
 
 pub use error::{CborError, CborErrorKind};
+pub use json::Encoded;
 pub use reader::Reader;
 pub use writer::Writer;
 

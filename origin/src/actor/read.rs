@@ -6,9 +6,8 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use shared::cbor;
+use shared::cbor::Encoded;
 use shared::cid::Cid;
-use shared::data::Value;
 use shared::repo::mst::{MstError, Tree};
 use shared::repo::{Block, Head};
 use shared::syntax::{AtUri, Did, Nsid, RecordKey, Tid};
@@ -59,8 +58,8 @@ pub struct StoredRecord {
     pub uri: AtUri,
     /// Its CID.
     pub cid: Cid,
-    /// Its content.
-    pub value: Value,
+    /// Its content, as its block holds it.
+    pub value: Encoded,
 }
 
 /// Which records are listed, and in which order.
@@ -90,7 +89,7 @@ pub fn record(connection: &Connection, uri: &AtUri, cid: Option<&Cid>) -> Result
         .query_row([uri.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
         .optional()?;
     let Some((found, content)) = row else { return Ok(None) };
-    let record = decode(uri.clone(), &found, &content)?;
+    let record = stored(uri.clone(), &found, content)?;
     Ok(Some(record).filter(|record| cid.is_none_or(|cid| *cid == record.cid)))
 }
 
@@ -125,16 +124,15 @@ pub fn list_records(connection: &Connection, did: &Did, listing: &Listing) -> Re
         let (uri, cid, content) = row?;
         // A key that is none any more cannot be addressed either.
         if let Ok(uri) = AtUri::parse(&uri) {
-            records.push(decode(uri, &cid, &content)?);
+            records.push(stored(uri, &cid, content)?);
         }
     }
     Ok(records)
 }
 
-fn decode(uri: AtUri, cid: &str, content: &[u8]) -> Result<StoredRecord, ReadError> {
-    let cid = Cid::parse(cid).map_err(|_| ReadError::Damaged(Cid::of_cbor(content)))?;
-    let value = cbor::decode(content).map_err(|_| ReadError::Damaged(cid.clone()))?;
-    Ok(StoredRecord { uri, cid, value })
+fn stored(uri: AtUri, cid: &str, content: Vec<u8>) -> Result<StoredRecord, ReadError> {
+    let cid = Cid::parse(cid).map_err(|_| ReadError::Damaged(Cid::of_cbor(&content)))?;
+    Ok(StoredRecord { uri, cid, value: Encoded(content.into()) })
 }
 
 /// The collections that have records, in order.

@@ -370,7 +370,7 @@ async fn records_are_listed_by_key_in_both_directions_and_by_page() {
 
     let uri = AtUri::record(&did(1), &collection, &RecordKey::parse("a").unwrap());
     let found = db.read_blocking(|c| record(c, &uri, None)).unwrap().unwrap();
-    assert_eq!(found.value.get("text"), Some(&Value::from("a")));
+    assert_eq!(cbor::decode(&found.value.0).unwrap().get("text"), Some(&Value::from("a")));
     let elsewhere = Cid::of_cbor(b"x");
     assert_eq!(db.read_blocking(|c| record(c, &uri, Some(&elsewhere))).unwrap(), None);
 

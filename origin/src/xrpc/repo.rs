@@ -13,6 +13,7 @@ use shared::api::repo::{
     DescribeRepoOutput, DescribeRepoParams, GetRecordOutput, GetRecordParams, ListRecordsOutput, ListRecordsParams,
     ListedRecord, PutRecord, PutRecordOutput, ValidationStatus, WriteOp, WriteResult,
 };
+use shared::cbor::Encoded;
 use shared::cid::Cid;
 use shared::data::Value;
 use shared::repo::{ApplyError, MAX_OPS, Record, Swap, Write};
@@ -123,13 +124,13 @@ async fn record_elsewhere(app: &App, place: &GetRecordParams, asked: HeaderMap) 
 /// com.atproto.repo.listRecords
 pub(super) async fn list_records(
     Call { app, params, .. }: Call<(), ListRecordsParams>,
-) -> Answer<Public<ListRecordsOutput>> {
+) -> Answer<Public<ListRecordsOutput<Encoded>>> {
     let ListRecordsParams { repo, collection, limit, cursor, reverse } = params;
     let account = app.accounts().by_identifier(&repo, Include::ACTIVE).await?;
     let account = account.ok_or_else(|| XrpcError::invalid_request(format!("Could not find repo: {repo}")))?;
     let listing = Listing { collection, limit: limit.get().into(), cursor, reverse };
     let store = app.actors().store(&account.did).await?;
-    let records = store.db()?.read(move |connection| read::list_records(connection, &account.did, &listing)).await?;
+    let records = store.db()?.read_short(|connection| read::list_records(connection, &account.did, &listing))?;
     let cursor = records.last().and_then(|last| last.uri.rkey()).map(|rkey| rkey.as_str().to_owned());
     let records =
         records.into_iter().map(|record| ListedRecord { uri: record.uri, cid: record.cid, value: record.value });

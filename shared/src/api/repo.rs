@@ -287,16 +287,16 @@ pub struct GetRecordParams {
     pub cid: Option<Cid>,
 }
 
-/// Output of `com.atproto.repo.getRecord`.
+/// Output of `com.atproto.repo.getRecord`. A server may leave the record encoded: [`crate::cbor::Encoded`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GetRecordOutput {
+pub struct GetRecordOutput<V = Value> {
     /// The record's address.
     pub uri: AtUri,
     /// The record's CID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cid: Option<Cid>,
     /// The record.
-    pub value: Value,
+    pub value: V,
 }
 
 /// Parameters of `com.atproto.repo.listRecords`.
@@ -317,25 +317,25 @@ pub struct ListRecordsParams {
     pub reverse: bool,
 }
 
-/// Output of `com.atproto.repo.listRecords`.
+/// Output of `com.atproto.repo.listRecords`. A server may leave the records encoded: [`crate::cbor::Encoded`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListRecordsOutput {
+pub struct ListRecordsOutput<V = Value> {
     /// Where this page ended; none if it is empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// The page.
-    pub records: Vec<ListedRecord>,
+    pub records: Vec<ListedRecord<V>>,
 }
 
 /// A record of `com.atproto.repo.listRecords`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedRecord {
+pub struct ListedRecord<V = Value> {
     /// The record's address.
     pub uri: AtUri,
     /// The record's CID.
     pub cid: Cid,
     /// The record.
-    pub value: Value,
+    pub value: V,
 }
 
 /// Parameters of `com.atproto.repo.listMissingBlobs`.

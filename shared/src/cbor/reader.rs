@@ -12,9 +12,9 @@ use crate::data::{Map, Value, key_order};
 const UNSIGNED: u8 = 0;
 const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;
-const TEXT: u8 = 3;
-const ARRAY: u8 = 4;
-const MAP: u8 = 5;
+pub(super) const TEXT: u8 = 3;
+pub(super) const ARRAY: u8 = 4;
+pub(super) const MAP: u8 = 5;
 const TAG: u8 = 6;
 const SIMPLE: u8 = 7;
 
@@ -128,6 +128,18 @@ impl<'a> Reader<'a> {
     ) -> std::result::Result<(), E> {
         let len = self.sized(MAP, "a map")?;
         self.nested(|reader| reader.fields(len, &mut field))
+    }
+
+    /// The items of an array, each of which `item` must read.
+    ///
+    /// # Errors
+    /// What `item` returns; `Expected` when it is not an array.
+    pub fn items<E: From<CborError>>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let len = self.array()?;
+        self.nested(|reader| (0..len).try_for_each(|_| item(reader)))
     }
 
     /// Passes over any value, checking it as [`Self::value`] does but building nothing.
