@@ -40,7 +40,7 @@ pub use app_password::{AppPassword, NewAppPassword};
 pub use change::EmailChange;
 pub use create::{NewAccount, SignUp};
 pub use email::is_supported as email_is_supported;
-pub use email_token::Purpose;
+pub use email_token::{IssuedToken, Purpose};
 pub use error::{AccountError, ErrorKind};
 pub use handle::{HandleClaim, HandleError, HandlePolicy, Rigour};
 pub use invite::{InviteCode, InvitePolicy, InviteSort, InviteUse};

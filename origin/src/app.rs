@@ -28,6 +28,7 @@ use crate::db::{Db, DbError};
 use crate::fetch::ClientError;
 use crate::identity::{self, Resolver};
 use crate::lifecycle;
+use crate::mail::Mailer;
 use crate::pipethrough::Pipethrough;
 use crate::random;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
@@ -58,6 +59,7 @@ struct Inner {
     deletions: tokio::sync::Mutex<()>,
     /// What earlier processes had not finished when this one began, until it is seen to.
     left_over: Mutex<Vec<(Did, Work)>>,
+    mailer: Mailer,
     /// The port that is listened on, once one is.
     port: OnceLock<u16>,
     // Last, so that nobody else has the directory while anything above closes.
@@ -111,6 +113,7 @@ impl App {
         let identity = Resolver::open(&config)?;
         let pipethrough = Pipethrough::new(&config.network)?;
         let catalog = Catalog::builtin();
+        let mailer = Mailer::new(&config);
         let (port, streams) = (OnceLock::new(), Streams::default());
         // Now: what is noted later is this process's own.
         let left_over = Mutex::new(accounts.unfinished_blocking()?);
@@ -122,6 +125,7 @@ impl App {
             announcements,
             identity,
             catalog,
+            mailer,
             streams,
             pipethrough,
             deletions,
@@ -183,6 +187,12 @@ impl App {
     /// The right to delete an account: one at a time.
     pub(crate) fn deletions(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.deletions
+    }
+
+    /// Who writes to the owners of accounts.
+    #[must_use]
+    pub fn mailer(&self) -> &Mailer {
+        &self.inner.mailer
     }
 
     /// The address clients use; see [`Config::public_url`].

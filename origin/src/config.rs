@@ -16,12 +16,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lettre::message::Mailbox;
 use shared::api::Secret;
 use shared::crypto::PublicKey;
 use shared::syntax::{Did, Handle, Tld};
 use url::Url;
 
 use crate::db::{self, Synchronous};
+use crate::mail::SmtpServer;
 pub use secrets::{SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
 
@@ -49,6 +51,12 @@ pub struct Config {
     pub invites: Invites,
     /// The servers that requests are passed on to.
     pub services: Services,
+    /// How mail to the owners of accounts is sent.
+    pub email: Option<Email>,
+    /// How mail that moderators write is sent.
+    pub moderation_email: Option<Email>,
+    /// What mails look like.
+    pub branding: Branding,
     /// How often a client may ask.
     pub rate_limits: Option<RateLimits>,
     /// How the server asks others.
@@ -217,6 +225,29 @@ pub struct Remote {
     pub did: Did,
 }
 
+/// A mail server, and whom its mails are from. Default: no mail is sent.
+#[derive(Clone, Debug)]
+pub struct Email {
+    /// `PDS_EMAIL_SMTP_URL`, `PDS_MODERATION_EMAIL_SMTP_URL`: the server; see [`SmtpServer`] for what the URL can say.
+    pub server: SmtpServer,
+    /// `PDS_EMAIL_FROM_ADDRESS`, `PDS_MODERATION_EMAIL_ADDRESS`: an address, or a name and `<address>`.
+    pub from: Mailbox,
+}
+
+/// What mails look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branding {
+    /// `PDS_HOME_URL`: where the name below a mail leads. Default: this server.
+    pub home_url: Option<String>,
+    /// `PDS_LOGO_URL`: the picture above a mail, an `https`, `http` or `data` URL. Default: the server's name.
+    pub logo_url: Option<String>,
+    /// `PDS_PRIMARY_COLOR`: the colour of links and lines, as CSS writes it. Default: `#067df7`.
+    pub primary_color: String,
+    /// Not `PDS_EMAIL_DISABLE_CONFIRMATION_LINK`: whether the mail that confirms an address links to the Bluesky app, which
+    /// then does it. Default: true.
+    pub confirmation_link: bool,
+}
+
 /// How often a client may ask: there are limits if `PDS_RATE_LIMITS_ENABLED` is true, by default there are none.
 #[derive(Clone, Debug)]
 pub struct RateLimits {
@@ -331,6 +362,9 @@ fn read(variables: &mut Variables) -> Option<Config> {
     let limits = limits(variables);
     let invites = invites(variables);
     let services = services(variables);
+    let accounts_email = email(variables, "PDS_EMAIL_SMTP_URL", "PDS_EMAIL_FROM_ADDRESS");
+    let moderation_email = email(variables, "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS");
+    let branding = branding(variables);
     let rate_limits = rate_limits(variables);
     let network = network(variables);
     let crawlers = crawlers(variables);
@@ -346,6 +380,9 @@ fn read(variables: &mut Variables) -> Option<Config> {
         limits,
         invites,
         services,
+        email: accounts_email,
+        moderation_email,
+        branding,
         rate_limits,
         network,
         crawlers,
@@ -520,6 +557,55 @@ fn remote(variables: &mut Variables, url: &'static str, did: &'static str) -> Op
     Some(Remote { url: address?, did: name? })
 }
 
+/// Reads a mail server and its sender: both or neither.
+fn email(variables: &mut Variables, url: &'static str, address: &'static str) -> Option<Email> {
+    if variables.is_set(url) != variables.is_set(address) {
+        variables.problem(format!("only one of {url} and {address} is set"));
+    }
+    let (server, from) = (variables.text(url), variables.parsed(address));
+    // The text is not shown: it may hold a password.
+    match SmtpServer::parse(&server?) {
+        Ok((server, unused)) => {
+            for name in unused {
+                variables.warn(format!("the parameter {name} in {url} has no effect"));
+            }
+            Some(Email { server, from: from? })
+        }
+        Err(error) => {
+            variables.problem(format!("{url} cannot be used: {error}"));
+            None
+        }
+    }
+}
+
+fn branding(variables: &mut Variables) -> Branding {
+    let logo_url = variables.text("PDS_LOGO_URL");
+    if let Some(logo) = &logo_url
+        && !Url::parse(logo).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "data"))
+    {
+        variables.problem(format!("PDS_LOGO_URL is \"{logo}\", not a URL with https, http or data"));
+    }
+    let home_url = variables.url("PDS_HOME_URL").map(String::from);
+    let primary_color = variables.text("PDS_PRIMARY_COLOR").unwrap_or_else(|| "#067df7".to_owned());
+    if !is_color(&primary_color) {
+        variables.problem(format!("PDS_PRIMARY_COLOR is \"{primary_color}\", not a colour such as #067df7"));
+    }
+    let confirmation_link = !variables.flag("PDS_EMAIL_DISABLE_CONFIRMATION_LINK").unwrap_or(false);
+    Branding { home_url, logo_url, primary_color, confirmation_link }
+}
+
+/// Whether a text can stand for a colour in a style: `#` and 3 or 6 hex digits, a name, or `rgb()` or `hsl()` of numbers.
+fn is_color(text: &str) -> bool {
+    if let Some(hex) = text.strip_prefix('#') {
+        return matches!(hex.len(), 3 | 6) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    }
+    let function = text.strip_prefix("rgb(").or_else(|| text.strip_prefix("hsl("));
+    match function.and_then(|rest| rest.strip_suffix(')')) {
+        Some(numbers) => numbers.bytes().all(|byte| byte.is_ascii_digit() || b" ,.%".contains(&byte)),
+        None => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphabetic()),
+    }
+}
+
 fn rate_limits(variables: &mut Variables) -> Option<RateLimits> {
     let enabled = variables.flag("PDS_RATE_LIMITS_ENABLED").unwrap_or(false);
     let bypass_key = variables.text("PDS_RATE_LIMIT_BYPASS_KEY").map(Secret::new);
@@ -565,15 +651,6 @@ fn crawlers(variables: &mut Variables) -> Vec<Url> {
 fn refuse_what_is_missing(variables: &mut Variables) {
     if variables.text("PDS_ENTRYWAY_URL").is_some() {
         variables.problem("PDS_ENTRYWAY_URL is set, but this server cannot stand behind an entryway yet");
-    }
-    let pairs = [
-        ("PDS_EMAIL_SMTP_URL", "PDS_EMAIL_FROM_ADDRESS"),
-        ("PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS"),
-    ];
-    for (one, other) in pairs {
-        if variables.is_set(one) != variables.is_set(other) {
-            variables.problem(format!("only one of {one} and {other} is set"));
-        }
     }
 }
 

@@ -20,6 +20,7 @@
 //! - [`blobstore`]: the bytes of blobs.
 //! - [`identity`]: DIDs and handles, resolved and cached; the did:plc directory. [`fetch`]: asking other servers within
 //!   bounds; [`pipethrough`]: passing their answers on. [`crawlers`]: telling relays that there is news.
+//! - [`mail`]: what is written to the owners of accounts, and how it gets out.
 //! - [`db`]: SQLite, opened and run off the async threads.
 //! - [`config`], [`time`], [`random`]: the environment, read once, the clock, and the system's randomness.
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ pub mod fetch;
 mod http;
 pub mod identity;
 pub mod lifecycle;
+pub mod mail;
 pub mod pipethrough;
 pub mod random;
 pub mod sequencer;

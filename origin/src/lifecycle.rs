@@ -13,6 +13,7 @@
 mod create;
 mod delete;
 mod document;
+mod identity;
 mod rename;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::sequencer::SequenceError;
 pub use create::{Made, create};
 pub use delete::delete;
 pub use document::{DocumentFault, check_document};
+pub use identity::change_identity;
 pub use rename::rename;
 
 /// How long between two attempts to tell what must be told before the account is written to.
@@ -181,6 +183,7 @@ pub(crate) async fn finish(app: &App, left: Vec<(Did, Work)>) {
         let finished = match work {
             Work::Creation(operation) => create::undo_earlier(app, &did, operation).await,
             Work::Deletion => delete::finish(app, &did).await,
+            Work::Identity => identity::finish(app, &did).await,
             Work::Renaming(handle) => rename::finish(app, &did, &handle).await,
         };
         match finished {

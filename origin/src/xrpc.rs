@@ -37,9 +37,10 @@ use crate::config::Limits;
 use crate::error::XrpcError;
 use admin::subject;
 use call::{Route, Routes, procedure, query, subscription};
+use identity::operation;
 use input::{JSON, WRITES};
 use repo::{blob, import};
-use server::{account, app_password, invite, service_auth, session};
+use server::{account, app_password, email, invite, service_auth, session};
 
 #[rustfmt::skip]
 fn table(limits: &Limits) -> Vec<Route> {
@@ -56,12 +57,17 @@ fn table(limits: &Limits) -> Vec<Route> {
         query("com.atproto.admin.getAccountInfos", Moderator, admin::get_account_infos),
         query("com.atproto.admin.getInviteCodes", Moderator, admin::get_invite_codes),
         query("com.atproto.admin.getSubjectStatus", Moderator, subject::get_subject_status),
+        procedure("com.atproto.admin.sendEmail", Moderator, JSON, admin::send_email),
         procedure("com.atproto.admin.updateAccountEmail", Admin, JSON, admin::update_account_email),
         procedure("com.atproto.admin.updateAccountHandle", Admin, JSON, admin::update_account_handle),
         procedure("com.atproto.admin.updateAccountPassword", Admin, JSON, admin::update_account_password),
         procedure("com.atproto.admin.updateSubjectStatus", Moderator, JSON, subject::update_subject_status),
 
+        query("com.atproto.identity.getRecommendedDidCredentials", standard(), operation::get_recommended_did_credentials),
+        procedure("com.atproto.identity.requestPlcOperationSignature", Access::full().or(Scope::Takendown), JSON, operation::request_plc_operation_signature),
         query("com.atproto.identity.resolveHandle", Anybody, identity::resolve_handle),
+        procedure("com.atproto.identity.signPlcOperation", Access::full().or(Scope::Takendown), JSON, operation::sign_plc_operation),
+        procedure("com.atproto.identity.submitPlcOperation", standard(), JSON, operation::submit_plc_operation),
         procedure("com.atproto.identity.updateHandle", standard().only(not_taken_down), JSON, identity::update_handle),
 
         procedure("com.atproto.repo.applyWrites", standard(), WRITES, repo::apply_writes),
@@ -77,6 +83,7 @@ fn table(limits: &Limits) -> Vec<Route> {
 
         procedure("com.atproto.server.activateAccount", Access::full(), JSON, account::activate_account),
         query("com.atproto.server.checkAccountStatus", standard(), account::check_account_status),
+        procedure("com.atproto.server.confirmEmail", standard().only(not_taken_down), JSON, email::confirm_email),
         procedure("com.atproto.server.createAccount", ServiceOptional, JSON, account::create_account),
         procedure("com.atproto.server.createAppPassword", Access::full().only(not_taken_down), JSON, app_password::create_app_password),
         procedure("com.atproto.server.createInviteCode", Admin, JSON, invite::create_invite_code),
@@ -91,8 +98,14 @@ fn table(limits: &Limits) -> Vec<Route> {
         query("com.atproto.server.getSession", standard().or(Scope::SignupQueued), session::get_session),
         query("com.atproto.server.listAppPasswords", standard(), app_password::list_app_passwords),
         procedure("com.atproto.server.refreshSession", Refresh { expired: false }, JSON, session::refresh_session),
+        procedure("com.atproto.server.requestAccountDelete", Access::full().only(not_taken_down), JSON, email::request_account_delete),
+        procedure("com.atproto.server.requestEmailConfirmation", standard().only(not_taken_down), JSON, email::request_email_confirmation),
+        procedure("com.atproto.server.requestEmailUpdate", Access::full().only(not_taken_down), JSON, email::request_email_update),
+        procedure("com.atproto.server.requestPasswordReset", Anybody, JSON, email::request_password_reset),
         procedure("com.atproto.server.reserveSigningKey", Anybody, JSON, account::reserve_signing_key),
+        procedure("com.atproto.server.resetPassword", Anybody, JSON, email::reset_password),
         procedure("com.atproto.server.revokeAppPassword", standard(), JSON, app_password::revoke_app_password),
+        procedure("com.atproto.server.updateEmail", Access::full().only(not_taken_down), JSON, email::update_email),
 
         query("com.atproto.sync.getBlob", own_reader(), sync::blob::get_blob),
         query("com.atproto.sync.getBlocks", reader(), sync::get_blocks),

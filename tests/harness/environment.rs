@@ -21,6 +21,14 @@ pub(crate) fn edge() -> Result<(PathBuf, PathBuf), String> {
     }
 }
 
+/// Where the Node packages are; else why they are not there.
+pub(crate) fn node_modules() -> Result<PathBuf, String> {
+    variable("HEADWATER_NODE_MODULES").map(PathBuf::from).ok_or_else(|| {
+        variable("HEADWATER_NODE_MISSING")
+            .unwrap_or_else(|| "the mail server is installed and handed over by `cargo xtask test`".to_owned())
+    })
+}
+
 /// Reports that the running test cannot be run, and why.
 ///
 /// # Panics

@@ -1,7 +1,7 @@
 //! What the suite drives: real servers on ports of their own, in directories of their own, ended with the test.
 //!
 //! [`Pds`] is the origin, run in the test's process. [`Edge`] is the built Worker on workerd in front of one.
-//! [`Plc`] is a did:plc directory. Nothing is faked but what is not ours: [`serve`] runs a router that stands in for it. A test leaves nothing behind: processes end
+//! [`Plc`] is a did:plc directory, [`Smtp`] a mail server. Nothing is faked but what is not ours: [`serve`] runs a router that stands in for it. A test leaves nothing behind: processes end
 //! when their handle is dropped or the test process dies, directories go with their handle.
 #![expect(clippy::unwrap_used, reason = "a harness that cannot start has nothing to return to")]
 
@@ -9,10 +9,12 @@ mod edge;
 mod environment;
 mod pds;
 pub mod plc;
+mod smtp;
 
 pub use edge::Edge;
 pub use pds::Pds;
 pub use plc::Plc;
+pub use smtp::Smtp;
 
 /// Serves `router` on a port of 127.0.0.1 that the system chose, for as long as the test's runtime lives. Returns its URL,
 /// without a slash at the end.

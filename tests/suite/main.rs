@@ -14,6 +14,7 @@ mod identity;
 mod import;
 mod invite;
 mod lifecycle;
+mod mail;
 mod pipethrough;
 mod plc;
 mod record;

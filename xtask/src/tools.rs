@@ -139,7 +139,7 @@ impl Tools {
             ("rustfmt", self.component("rustfmt")),
             ("clippy", self.component("clippy")),
             ("the wasm target", self.wasm().map(drop)),
-            ("Node packages (miniflare, wasm-opt, esbuild)", self.node_modules().map(drop)),
+            ("Node packages (miniflare, wasm-opt, esbuild, smtp-server)", self.node_modules().map(drop)),
             ("worker-build", self.worker_build().map(drop)),
             ("wasm-bindgen", self.wasm_bindgen().map(drop)),
             ("cargo-fuzz", self.cargo_fuzz().map(drop)),

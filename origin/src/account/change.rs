@@ -81,19 +81,6 @@ impl Accounts {
             .await
     }
 
-    /// Makes the token by which a confirmed address is changed; None if it is not confirmed, and none is needed.
-    ///
-    /// # Errors
-    /// [`AccountError::NotFound`], [`AccountError::NoEmail`], [`AccountError::Db`].
-    pub async fn create_email_change_token(&self, did: &Did) -> Result<Option<String>, AccountError> {
-        let account = self.by_did(did, Include::ALL).await?.ok_or(AccountError::NotFound)?;
-        account.email.ok_or(AccountError::NoEmail)?;
-        match account.email_confirmed_at {
-            Some(_) => self.create_email_token(did, Purpose::UpdateEmail).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// Confirms that `email` is the account's address and reaches it.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::random;
 use crate::time::{now_datetime, now_millis};
 
 /// How long a token lasts, in milliseconds.
-const LIFETIME_MILLIS: i64 = 15 * 60 * 1000;
+const LIFETIME_MILLIS: i64 = Purpose::MINUTES * 60 * 1000;
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,9 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// How long a token is good, in minutes.
+    pub const MINUTES: i64 = 15;
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::ConfirmEmail => "confirm_email",
@@ -40,25 +43,74 @@ impl Purpose {
     }
 }
 
+/// A token that was made, to be mailed or withdrawn.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    did: Did,
+    purpose: Purpose,
+    token: String,
+    /// The one that it took the place of, and when that was made.
+    before: Option<(String, String)>,
+}
+
+impl IssuedToken {
+    /// The token itself.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl std::fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IssuedToken(secret)")
+    }
+}
+
 impl Accounts {
     /// Makes the token of `did` for `purpose`, `XXXXX-XXXXX`, in place of any before it.
     ///
     /// # Errors
     /// [`AccountError::NotFound`], [`AccountError::Db`].
-    pub async fn create_email_token(&self, did: &Did, purpose: Purpose) -> Result<String, AccountError> {
+    pub async fn create_email_token(&self, did: &Did, purpose: Purpose) -> Result<IssuedToken, AccountError> {
         let did = did.clone();
         let token = random::grouped(2, 5).to_ascii_uppercase();
         let now = now_datetime();
         self.db()
             .write(move |tx| {
+                let sql = "SELECT token, requestedAt FROM email_token WHERE purpose = ?1 AND did = ?2";
+                let mut statement = tx.prepare_cached(sql)?;
+                let values = params![purpose.as_str(), did.as_str()];
+                let before = statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
                 let sql = "INSERT INTO email_token (purpose, did, token, requestedAt) SELECT ?1, ?2, ?3, ?4 \
                     WHERE EXISTS (SELECT 1 FROM actor WHERE did = ?2) ON CONFLICT (purpose, did) \
                     DO UPDATE SET token = excluded.token, requestedAt = excluded.requestedAt";
                 let values = params![purpose.as_str(), did.as_str(), token, now.as_str()];
                 match tx.prepare_cached(sql)?.execute(values)? {
                     0 => Err(AccountError::NotFound),
-                    _ => Ok(token),
+                    _ => Ok(IssuedToken { did, purpose, token, before }),
                 }
+            })
+            .await
+    }
+
+    /// Undoes the making of a token that could not be mailed: the one before it is good again, for what is left of its
+    /// time. Nothing happens if there is a newer one, or if it was used.
+    ///
+    /// # Errors
+    /// [`AccountError::Db`].
+    pub async fn withdraw_email_token(&self, issued: IssuedToken) -> Result<(), AccountError> {
+        self.db()
+            .write(move |tx| {
+                let IssuedToken { did, purpose, token, before } = issued;
+                let sql = "DELETE FROM email_token WHERE purpose = ?1 AND did = ?2 AND token = ?3";
+                let gone = tx.prepare_cached(sql)?.execute(params![purpose.as_str(), did.as_str(), token])? > 0;
+                if let Some((token, requested_at)) = before.filter(|_| gone) {
+                    let sql = "INSERT INTO email_token (purpose, did, token, requestedAt) VALUES (?1, ?2, ?3, ?4)";
+                    let values = params![purpose.as_str(), did.as_str(), token, requested_at];
+                    tx.prepare_cached(sql)?.execute(values)?;
+                }
+                Ok(())
             })
             .await
     }

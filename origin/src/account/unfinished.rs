@@ -21,25 +21,29 @@ pub enum Work {
     Deletion,
     /// Its DID's document is given a new handle; the row follows.
     Renaming(Handle),
+    /// An operation on its DID goes to the directory; the event follows.
+    Identity,
 }
 
 impl Work {
     const CREATION: &'static str = "creation";
     const DELETION: &'static str = "deletion";
     const RENAMING: &'static str = "renaming";
+    const IDENTITY: &'static str = "identity";
 
     const fn name(&self) -> &'static str {
         match self {
             Self::Creation(_) => Self::CREATION,
             Self::Deletion => Self::DELETION,
             Self::Renaming(_) => Self::RENAMING,
+            Self::Identity => Self::IDENTITY,
         }
     }
 
     fn detail(&self) -> Option<String> {
         match self {
             Self::Creation(operation) => operation.as_ref().map(ToString::to_string),
-            Self::Deletion => None,
+            Self::Deletion | Self::Identity => None,
             Self::Renaming(handle) => Some(handle.to_string()),
         }
     }
@@ -50,6 +54,7 @@ impl Work {
             (Self::CREATION, None) => Some(Self::Creation(None)),
             (Self::CREATION, Some(operation)) => Cid::parse(operation).ok().map(|cid| Self::Creation(Some(cid))),
             (Self::DELETION, _) => Some(Self::Deletion),
+            (Self::IDENTITY, _) => Some(Self::Identity),
             (Self::RENAMING, Some(handle)) => Handle::parse(handle).ok().map(Self::Renaming),
             _ => None,
         }
@@ -136,9 +141,13 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_and_a_strange_one_not_at_all() {
         let handle = Handle::parse("alice.test").unwrap();
-        for work in
-            [Work::Creation(None), Work::Creation(Some(Cid::of_raw(b"x"))), Work::Deletion, Work::Renaming(handle)]
-        {
+        for work in [
+            Work::Creation(None),
+            Work::Creation(Some(Cid::of_raw(b"x"))),
+            Work::Deletion,
+            Work::Identity,
+            Work::Renaming(handle),
+        ] {
             assert_eq!(Work::of(work.name(), work.detail().as_deref()), Some(work));
         }
         assert_eq!(Work::of("renaming", Some("no handle")), None);

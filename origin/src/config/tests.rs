@@ -125,6 +125,11 @@ fn what_cannot_be_used_is_refused() {
         ),
         (vec![("PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX", "00")], "64 hex characters"),
         (vec![("PDS_EMAIL_SMTP_URL", "smtp://localhost")], "PDS_EMAIL_FROM_ADDRESS"),
+        (vec![("PDS_MODERATION_EMAIL_ADDRESS", "a@b.co")], "PDS_MODERATION_EMAIL_SMTP_URL"),
+        (vec![("PDS_EMAIL_SMTP_URL", "smtp:///?sendmail=true"), ("PDS_EMAIL_FROM_ADDRESS", "a@b.co")], "sendmail"),
+        (vec![("PDS_EMAIL_SMTP_URL", "smtp://localhost"), ("PDS_EMAIL_FROM_ADDRESS", "nobody")], "\"nobody\""),
+        (vec![("PDS_PRIMARY_COLOR", "red;background:url(x)")], "not a colour"),
+        (vec![("PDS_LOGO_URL", "javascript:alert(1)")], "PDS_LOGO_URL"),
         (vec![("PDS_BSKY_APP_VIEW_URL", "https://api.bsky.app")], "PDS_BSKY_APP_VIEW_DID must be"),
         (vec![("PDS_MOD_SERVICE_URL", "ftp://a"), ("PDS_MOD_SERVICE_DID", "did:web:a.com")], "PDS_MOD_SERVICE_URL is"),
         (vec![("PDS_SERVICE_DID", "did:web")], "PDS_SERVICE_DID is \"did:web\""),
@@ -154,7 +159,7 @@ fn unknown_names_are_warned_about_and_the_nearest_is_told() {
     let (config, variables) = with(&[
         ("PDS_BLOB_UPLOAD_LIMITS", "1"),
         ("PDS_NONSENSE", "1"),
-        ("PDS_PRIMARY_COLOR", "red"),
+        ("PDS_SUCCESS_COLOR", "red"),
         ("HOME", "/root"),
     ]);
     assert_eq!(config.unwrap().limits.blob, 5 * MIB);
@@ -163,7 +168,7 @@ fn unknown_names_are_warned_about_and_the_nearest_is_told() {
         [
             "PDS_BLOB_UPLOAD_LIMITS is not a variable of this server; did you mean PDS_BLOB_UPLOAD_LIMIT?",
             "PDS_NONSENSE is not a variable of this server",
-            "PDS_PRIMARY_COLOR has no effect at this server",
+            "PDS_SUCCESS_COLOR has no effect at this server",
         ]
     );
 }
@@ -281,4 +286,25 @@ fn a_refused_environment_is_warned_of_unknown_names_only() {
     let (_, variables) = with(&all_wrong);
     assert_eq!(variables.warnings, ["PDS_NONSENSE is not a variable of this server"]);
     assert_eq!(variables.problems.len(), 5, "{:?}", variables.problems);
+}
+
+#[test]
+fn mail_is_sent_as_the_references_variables_say() {
+    let config = good(&[
+        ("PDS_EMAIL_SMTP_URL", "smtps://resend:re_1%2F2@smtp.resend.com:465/"),
+        ("PDS_EMAIL_FROM_ADDRESS", "Trainers <admin@trainers.gg>"),
+        ("PDS_EMAIL_DISABLE_CONFIRMATION_LINK", "true"),
+        ("PDS_PRIMARY_COLOR", "rgb(1, 2, 3)"),
+    ]);
+    let email = config.email.unwrap();
+    let (name, password) = email.server.login.unwrap();
+    assert_eq!((email.server.host.as_str(), name.as_str(), password.expose()), ("smtp.resend.com", "resend", "re_1/2"));
+    assert_eq!(
+        (email.from.name.as_deref(), email.from.email.to_string().as_str()),
+        (Some("Trainers"), "admin@trainers.gg")
+    );
+    assert!(config.moderation_email.is_none() && !config.branding.confirmation_link);
+    let (_, variables) =
+        with(&[("PDS_EMAIL_SMTP_URL", "smtp://localhost?greetingTimeout=1"), ("PDS_EMAIL_FROM_ADDRESS", "a@b.co")]);
+    assert_eq!(variables.warnings, ["the parameter greetingTimeout in PDS_EMAIL_SMTP_URL has no effect"]);
 }

@@ -5,7 +5,7 @@ pub(super) mod subject;
 use shared::api::admin::{
     AccountView, DeleteAccount, DisableAccountInvites, DisableInviteCodes, EnableAccountInvites, GetAccountInfoOutput,
     GetAccountInfoParams, GetAccountInfosOutput, GetAccountInfosParams, GetInviteCodesOutput, GetInviteCodesParams,
-    InviteSort, UpdateAccountEmail, UpdateAccountHandle, UpdateAccountPassword,
+    InviteSort, SendEmail, SendEmailOutput, UpdateAccountEmail, UpdateAccountHandle, UpdateAccountPassword,
 };
 use shared::syntax::{Did, Handle};
 use shared::xrpc::error_name;
@@ -43,6 +43,20 @@ pub(super) async fn get_account_infos(
     Call { app, params, .. }: Call<(), GetAccountInfosParams>,
 ) -> Answer<Json<GetAccountInfosOutput>> {
     Ok(Json(GetAccountInfosOutput { infos: views(&app, params.dids).await? }))
+}
+
+/// com.atproto.admin.sendEmail
+///
+/// The answer says whether there was a mail server to send it by.
+pub(super) async fn send_email(
+    Call { app, input: Json(input), .. }: Call<(), (), Json<SendEmail>>,
+) -> Answer<Json<SendEmailOutput>> {
+    let account = app.accounts().by_did(&input.recipient_did, Include::ALL).await?;
+    let account = account.ok_or_else(|| XrpcError::invalid_request("Recipient not found"))?;
+    let to = account.email.ok_or(AccountError::NoEmail)?;
+    let subject = input.subject.as_deref().unwrap_or("Message via your PDS");
+    let sent = app.mailer().send_moderation(&to, subject, input.content).await?;
+    Ok(Json(SendEmailOutput { sent }))
 }
 
 /// com.atproto.admin.updateAccountEmail

@@ -1,5 +1,7 @@
 //! `com.atproto.identity.*`.
 
+pub(super) mod operation;
+
 use axum::http::HeaderMap;
 use shared::api::identity::{ResolveHandleOutput, ResolveHandleParams, UpdateHandle};
 use shared::syntax::{Did, Handle, Tld};

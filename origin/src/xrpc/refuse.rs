@@ -24,6 +24,7 @@ use crate::error::XrpcError;
 use crate::identity::ResolveError;
 use crate::identity::plc::DirectoryError;
 use crate::lifecycle::LifecycleError;
+use crate::mail::{CodeError, MailError};
 
 impl From<AccountError> for XrpcError {
     fn from(error: AccountError) -> Self {
@@ -226,6 +227,23 @@ impl From<ApplyError> for XrpcError {
 impl From<ResolveError> for XrpcError {
     fn from(error: ResolveError) -> Self {
         Self::invalid_request("Could not resolve DID").caused_by(error)
+    }
+}
+
+impl From<MailError> for XrpcError {
+    fn from(error: MailError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<CodeError> for XrpcError {
+    fn from(error: CodeError) -> Self {
+        match error {
+            // Not a name of these methods' own.
+            CodeError::Account(error @ AccountError::NotFound) => Self::invalid_request(error.to_string()),
+            CodeError::Account(error) => error.into(),
+            CodeError::Mail(error) => error.into(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod account;
 pub(super) mod app_password;
+pub(super) mod email;
 pub(super) mod invite;
 pub(super) mod service_auth;
 pub(super) mod session;

@@ -104,13 +104,17 @@ fn native(tools: &Tools, arguments: &[&str], findings: &mut Findings) -> Result<
     cargo.args(arguments).env("HEADWATER_SKIPS", &skips);
     match worker::build(tools) {
         Ok(build) => {
-            cargo.env("HEADWATER_EDGE_BUILD", build).env("HEADWATER_NODE_MODULES", tools.node_modules()?);
+            cargo.env("HEADWATER_EDGE_BUILD", build);
         }
         Err(Trouble::Missing(missing)) => {
             cargo.env("HEADWATER_EDGE_MISSING", missing.to_string());
         }
         Err(failed) => return Err(failed),
     }
+    match tools.node_modules() {
+        Ok(modules) => cargo.env("HEADWATER_NODE_MODULES", modules),
+        Err(missing) => cargo.env("HEADWATER_NODE_MISSING", missing.to_string()),
+    };
     cargo.envs(tools.peer_variables());
     counted(&mut cargo, findings)?;
     findings.skipped.extend(fs::read_to_string(skips).unwrap_or_default().lines().map(str::to_owned));
