@@ -53,10 +53,9 @@ struct Health {
 /// `/xrpc/_health`: the server answers, its database too, and which version it is.
 pub(super) async fn health(State(app): State<App>) -> Response {
     let version = app.config().service.version.clone();
-    let asked = app
-        .accounts()
-        .db()
-        .read(|connection| -> Result<_, DbError> { Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?) });
+    let asked = app.accounts().db().read(|connection| -> Result<_, DbError> {
+        Ok(connection.query_row("SELECT count(*) FROM (SELECT 1 FROM actor LIMIT 1)", [], |_| Ok(()))?)
+    });
     match asked.await {
         Ok(()) => Json(Health { version, error: None }).into_response(),
         Err(error) => {

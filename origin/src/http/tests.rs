@@ -92,15 +92,8 @@ async fn a_host_that_is_no_handle_here_has_no_did() {
 #[tokio::test]
 async fn a_server_without_its_database_is_alive_and_not_well() {
     let (app, directory) = app();
-    let broken = directory.path().join("account.sqlite");
-    std::fs::write(
-        &broken,
-        b"no database, and long enough to be read as the header of one, which it is not at all......",
-    )
-    .unwrap();
-    for log in ["account.sqlite-wal", "account.sqlite-shm"] {
-        let _absent = std::fs::remove_file(directory.path().join(log));
-    }
+    let accounts = rusqlite::Connection::open(directory.path().join("account.sqlite")).unwrap();
+    accounts.execute("ALTER TABLE actor RENAME TO lost", []).unwrap();
     let (answer, body) = ask(&app, "GET", "/xrpc/_health", &[]).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body, r#"{"version":"7","error":"Service Unavailable"}"#);
