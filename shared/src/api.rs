@@ -159,8 +159,8 @@ impl<'de, const DEFAULT: u16, const MAX: u16> Deserialize<'de> for Limit<DEFAULT
     }
 }
 
-/// For optional fields whose schema does not let them be null: absent is `None`, null is an error. Fields where reading
-/// null as absent would drop a guard need this.
+/// For the optional fields of inputs, whose schemas do not let them be null: absent is `None`, null is an error. To read
+/// null as absent could drop a guard.
 fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -29,6 +29,15 @@ pub(crate) fn node_modules() -> Result<PathBuf, String> {
     })
 }
 
+/// Where the peer `name` of the tests is, else why it is not there.
+pub(crate) fn peer(name: &str) -> Result<PathBuf, String> {
+    variable(&format!("HEADWATER_{name}")).map(PathBuf::from).ok_or_else(|| {
+        variable(&format!("HEADWATER_{name}_MISSING")).unwrap_or_else(|| {
+            "installed and handed over by `cargo xtask test`; `cargo xtask peers` prints the variables".to_owned()
+        })
+    })
+}
+
 /// Reports that the running test cannot be run, and why.
 ///
 /// # Panics

@@ -8,6 +8,7 @@
 mod edge;
 mod environment;
 mod pds;
+pub mod peers;
 pub mod plc;
 mod smtp;
 

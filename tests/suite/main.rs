@@ -15,6 +15,7 @@ mod import;
 mod invite;
 mod lifecycle;
 mod mail;
+mod peers;
 mod pipethrough;
 mod plc;
 mod record;

@@ -56,12 +56,13 @@ pub(super) async fn health(State(app): State<App>) -> Response {
     let asked = app.accounts().db().read(|connection| -> Result<_, DbError> {
         Ok(connection.query_row("SELECT count(*) FROM (SELECT 1 FROM actor LIMIT 1)", [], |_| Ok(()))?)
     });
+    let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
     match asked.await {
-        Ok(()) => Json(Health { version, error: None }).into_response(),
+        Ok(()) => (json, Json(Health { version, error: None })).into_response(),
         Err(error) => {
             tracing::error!(%error, "the account database cannot be read");
             let health = Health { version, error: Some("Service Unavailable") };
-            (StatusCode::SERVICE_UNAVAILABLE, Json(health)).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, json, Json(health)).into_response()
         }
     }
 }

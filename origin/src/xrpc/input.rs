@@ -14,7 +14,7 @@ use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder}
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, header};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::explain;
@@ -61,7 +61,12 @@ impl<T: DeserializeOwned + Send + 'static> Input for Json<T> {
         let text = collect(headers, body, limit).await?;
         // The reference reads nothing as an empty object.
         let text: &[u8] = if text.is_empty() { b"{}" } else { &text };
-        serde_json::from_slice(text).map(Self).map_err(|error| {
+        // A list would be taken for the fields in their order.
+        let read = match text.trim_ascii_start().first() {
+            Some(b'[') => Err(serde_json::Error::custom("Expected object value type (got a list) at $")),
+            _ => serde_json::from_slice(text),
+        };
+        read.map(Self).map_err(|error| {
             let issue = explain::input(nsid, text).unwrap_or_else(|| error.to_string());
             XrpcError::invalid_request(issue)
         })

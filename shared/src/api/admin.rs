@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::server::InviteCode;
-use super::{Limit, Secret};
+use super::{Limit, Secret, not_null};
 use crate::cid::Cid;
 use crate::data::Value;
 use crate::syntax::{AtIdentifier, AtUri, Datetime, Did, Handle};
@@ -114,7 +114,7 @@ pub struct DisableAccountInvites {
     /// The account.
     pub account: Did,
     /// Why.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
@@ -125,10 +125,10 @@ pub type EnableAccountInvites = DisableAccountInvites;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisableInviteCodes {
     /// These codes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub codes: Option<Vec<String>>,
     /// All codes of these accounts: DIDs, or `admin`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Vec<String>>,
 }
 
@@ -230,10 +230,10 @@ pub struct UpdateSubjectStatus {
     /// What it is done to.
     pub subject: Subject,
     /// Take it down or restore it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub takedown: Option<StatusAttr>,
     /// Deactivate or activate it; accounts only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub deactivated: Option<StatusAttr>,
 }
 
@@ -256,12 +256,12 @@ pub struct SendEmail {
     /// The text, as HTML.
     pub content: String,
     /// The subject line.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// Who sends it.
     pub sender_did: Did,
     /// A note to other moderators; not sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
 }
 

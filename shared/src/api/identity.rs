@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Secret, not_null};
 use crate::data::Value;
 use crate::syntax::{Did, Handle};
 
@@ -54,19 +54,19 @@ pub struct GetRecommendedDidCredentialsOutput {
 #[serde(rename_all = "camelCase")]
 pub struct SignPlcOperation {
     /// The token that `requestPlcOperationSignature` mailed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
     /// did:key forms of the new rotation keys, greatest authority first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub rotation_keys: Option<Vec<String>>,
     /// The new aliases, the handle first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub also_known_as: Option<Vec<String>>,
     /// The new verification methods, by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub verification_methods: Option<Value>,
     /// The new services, by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub services: Option<Value>,
 }
 

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::not_null;
 use crate::data::Value;
 use crate::syntax::{Datetime, Did};
 
@@ -14,12 +15,12 @@ pub struct CreateReport {
     /// The kind of breach, an NSID with a fragment.
     pub reason_type: String,
     /// What the reporter adds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// An account, a record, or whatever else the moderation service knows by its `$type`.
     pub subject: Value,
     /// The tool that the report was made with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub mod_tool: Option<ModTool>,
 }
 

@@ -39,10 +39,10 @@ pub struct CreateRecord {
     /// Where the record goes.
     pub collection: Nsid,
     /// Its key; the server makes one if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub rkey: Option<RecordKey>,
     /// True: the schema must be known. False: do not validate. None: validate if the schema is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub validate: Option<bool>,
     /// The record.
     pub record: Value,
@@ -78,7 +78,7 @@ pub struct PutRecord {
     /// Its key.
     pub rkey: RecordKey,
     /// True: the schema must be known. False: do not validate. None: validate if the schema is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub validate: Option<bool>,
     /// The record.
     pub record: Value,
@@ -126,7 +126,7 @@ pub struct ApplyWrites {
     /// Whose repository; must be the caller's.
     pub repo: AtIdentifier,
     /// As in [`CreateRecord`], for all writes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub validate: Option<bool>,
     /// The writes, all applied in one commit or none.
     pub writes: Vec<WriteOp>,

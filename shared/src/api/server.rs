@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, is_true, yes};
+use super::{Secret, is_true, not_null, yes};
 use crate::cid::Cid;
 use crate::data::Value;
 use crate::firehose::AccountStatus;
@@ -62,30 +62,30 @@ pub struct Contact {
 #[serde(rename_all = "camelCase")]
 pub struct CreateAccount {
     /// The owner's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
     /// The handle that is wanted.
     pub handle: Handle,
     /// The DID of an account that moves in; a new did:plc is made if none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub did: Option<Did>,
     /// An invite code.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub invite_code: Option<String>,
     /// The code that a telephone was sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub verification_code: Option<String>,
     /// The telephone.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub verification_phone: Option<String>,
     /// The password; an account without one is entered by OAuth only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
     /// A did:key of the owner's, to be the new DID's rotation key of greatest authority.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub recovery_key: Option<String>,
     /// A signed did:plc operation; for entryways only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub plc_op: Option<Value>,
 }
 
@@ -115,10 +115,10 @@ pub struct CreateSession {
     /// The account's password or one of its app passwords.
     pub password: Secret,
     /// A mailed code, where the account wants one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub auth_factor_token: Option<Secret>,
     /// Whether to make a limited session for an account that is taken down, rather than to fail.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub allow_takendown: Option<bool>,
 }
 
@@ -191,7 +191,7 @@ pub struct CreateAppPassword {
     /// What its owner calls it.
     pub name: String,
     /// Whether it also reaches private messages and the like.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub privileged: Option<bool>,
 }
 
@@ -274,7 +274,7 @@ pub struct CreateInviteCode {
     /// How often it can be used.
     pub use_count: u32,
     /// Whose it is; the operator's if none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub for_account: Option<Did>,
 }
 
@@ -295,7 +295,7 @@ pub struct CreateInviteCodes {
     /// How often each can be used.
     pub use_count: u32,
     /// Whose they are; the operator's if none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub for_accounts: Option<Vec<Did>>,
 }
 
@@ -399,10 +399,10 @@ pub struct UpdateEmail {
     /// The new mail address.
     pub email: String,
     /// Whether sessions shall need a mailed code.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub email_auth_factor: Option<bool>,
     /// The mailed token.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
 }
 
@@ -422,7 +422,7 @@ pub struct DeleteAccount {
 #[serde(rename_all = "camelCase")]
 pub struct DeactivateAccount {
     /// When the owner would like it deleted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub delete_after: Option<Datetime>,
 }
 
@@ -454,7 +454,7 @@ pub struct CheckAccountStatusOutput {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReserveSigningKey {
     /// The account that will use it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub did: Option<Did>,
 }
 

@@ -1,0 +1,8 @@
+//! The origin beside what other people wrote: the reference server on the same data, the official clients, a relay.
+
+mod caller;
+mod differential;
+mod drop_in;
+mod official;
+mod watch;
+mod world;

@@ -1,0 +1,124 @@
+//! The same requests to the reference server and to the origin, standing on equal data: the status and the error's name
+//! have to be the same, but for what the README's table of differences says.
+
+mod reasons;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use futures_util::future::join;
+use reqwest::{Client, StatusCode};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tests::Plc;
+use tests::peers::{Place, Version, packages};
+
+use super::caller::Caller;
+use super::world::World;
+use reasons::Reasons;
+use rows::{Row, rows};
+
+/// What is compared of an answer.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    status: u16,
+    error: String,
+    kind: String,
+    allowed_origin: String,
+}
+
+impl Answer {
+    async fn to(row: &Row, client: &Client, place: &Place) -> (Self, String) {
+        let mut request = client.request(row.method.clone(), place.url(&row.path));
+        for (name, value) in &row.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(body) = &row.body {
+            request = request.body(body.clone());
+        }
+        let answer = request.send().await.unwrap_or_else(|error| panic!("{}: {error}", row.name));
+        let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        let (status, kind) = (answer.status().as_u16(), header("content-type"));
+        let allowed_origin = header("access-control-allow-origin");
+        let body = answer.bytes().await.unwrap();
+        let error =
+            serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body["error"].as_str()?.to_owned()));
+        let text = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
+        (Self { status, error: error.unwrap_or_default(), kind, allowed_origin }, text)
+    }
+}
+
+/// What a bad request must not change.
+fn state(place: &Place) -> (i64, i64, i64) {
+    let count = |file: &str, query: &str| -> i64 {
+        let path = place.directory().join(file);
+        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        database.query_row(query, [], |row| row.get(0)).unwrap()
+    };
+    (
+        count("sequencer.sqlite", "SELECT max(seq) FROM repo_seq"),
+        count("account.sqlite", "SELECT count(*) FROM actor"),
+        count("account.sqlite", "SELECT count(*) FROM app_password"),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_good_or_bad_is_answered_as_the_reference_server_does() {
+    let Some(packages) = packages() else { return };
+    let (plc, copied) = (Plc::start().await, Plc::start().await);
+    // One public name for both, whatever the port.
+    let place = |plc| Place::new(plc).with("PDS_HOSTNAME", "pds.example.com");
+    let (theirs, ours) = (place(&plc), place(&copied));
+    let reference = theirs.start_reference(&packages, Version::V0_5_35).await;
+    let world = World::make(&Caller::new(&theirs)).await;
+    let rows = rows(&world, &Caller::new(&theirs)).await;
+    assert!(reference.stop().await.success());
+    copy(theirs.directory(), ours.directory());
+    for account in world.accounts() {
+        let log = reqwest::get(plc.url(&format!("/{}/log", account.did))).await.unwrap();
+        for operation in log.json::<Vec<Value>>().await.unwrap() {
+            let request = Client::new().post(copied.url(&format!("/{}", account.did))).json(&operation);
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+        }
+    }
+    let reference = theirs.start_reference(&packages, Version::V0_5_35).await;
+    let headwater = ours.start_headwater().await;
+
+    // A connection each: one on which a large body was refused may be closed at any moment.
+    let client =
+        Client::builder().redirect(reqwest::redirect::Policy::none()).pool_max_idle_per_host(0).build().unwrap();
+    let (mut differences, mut statuses) = (Vec::new(), BTreeMap::<u16, usize>::new());
+    let mut reasons = Reasons::default();
+    for row in &rows {
+        let before = state(&ours);
+        let ((wanted, text), (got, own_text)) =
+            join(Answer::to(row, &client, &theirs), Answer::to(row, &client, &ours)).await;
+        *statuses.entry(got.status).or_default() += 1;
+        if wanted != got && !reasons.explain(row, &wanted, &got, &own_text) {
+            differences.push(format!("{}\n  reference {wanted:?} {text}\n  ours      {got:?} {own_text}", row.name));
+        }
+        if got.status >= StatusCode::BAD_REQUEST.as_u16() && state(&ours) != before {
+            differences.push(format!("{}: was refused and changed something", row.name));
+        }
+    }
+    println!("{} requests, by status: {statuses:?}", rows.len());
+    assert!(differences.is_empty(), "{} of {}:\n{}", differences.len(), rows.len(), differences.join("\n"));
+    reasons.were_all_needed();
+    assert!(headwater.stop().await.success());
+    assert!(reference.stop().await.success());
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
