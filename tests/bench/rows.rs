@@ -83,16 +83,17 @@ impl Row {
     }
 }
 
+/// What is read is in an account that no row writes to, so that both servers have the same there.
 #[rustfmt::skip]
 pub(crate) const ROWS: &[Row] = &[
     each("createRecord at 100 records", SMALL, Same::Names, |server, of, n| Box::pin(create(server, of, n))).at_most(400),
     each("createRecord at 50,000 records", LARGE, Same::Names, |server, of, n| Box::pin(create(server, of, n))).at_most(400),
     each("createRecord at 100,000 records", HUGE, Same::Names, |server, of, n| Box::pin(create(server, of, n))).at_most(400),
-    each("applyWrites of 200", MIDDLE, Same::Names, |server, of, n| Box::pin(batch(server, of, n))).clients(1).at_most(5),
-    each("getRecord", LARGE, Same::Json, |server, of, _| Box::pin(get_record(server, of))),
-    each("listRecords of 100", LARGE, Same::Json, |server, of, _| Box::pin(list_records(server, of))),
-    each("describeRepo", LARGE, Same::Json, |server, of, _| Box::pin(describe_repo(server, of))),
-    each("sync.getRecord", LARGE, Same::Blocks, |server, of, _| Box::pin(proof(server, of))),
+    each("applyWrites of 200", LARGE, Same::Names, |server, of, n| Box::pin(batch(server, of, n))).clients(1).at_most(5),
+    each("getRecord", MIDDLE, Same::Json, |server, of, _| Box::pin(get_record(server, of))),
+    each("listRecords of 100", MIDDLE, Same::Json, |server, of, _| Box::pin(list_records(server, of))),
+    each("describeRepo", MIDDLE, Same::Json, |server, of, _| Box::pin(describe_repo(server, of))),
+    each("sync.getRecord", MIDDLE, Same::Blocks, |server, of, _| Box::pin(proof(server, of))),
     each("getRepo of 10,000 records", MIDDLE, Same::Blocks, |server, of, _| Box::pin(export(server, of))).clients(1).goal(Goal::Times(4.0)),
     each("getSession", SMALL, Same::Json, |server, of, _| Box::pin(server.get("com.atproto.server.getSession", Some(of)))),
     each("createSession", SMALL, Same::Names, |server, of, _| Box::pin(log_in(server, of))).clients(2).at_most(20).goal(Goal::BesideScrypt(3000.0)),
