@@ -12,6 +12,15 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The number that `name` says, such as how long a soak goes on; `None` when it says nothing.
+///
+/// # Panics
+///
+/// When it says something else.
+pub fn number(name: &str) -> Option<u64> {
+    variable(name).map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, not a number")))
+}
+
 /// Where the built Worker is, and where the Node packages are; else why they are not there.
 pub(crate) fn edge() -> Result<(PathBuf, PathBuf), String> {
     match (variable("HEADWATER_EDGE_BUILD"), variable("HEADWATER_NODE_MODULES")) {

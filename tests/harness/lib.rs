@@ -1,20 +1,25 @@
 //! What the suite drives: real servers on ports of their own, in directories of their own, ended with the test.
 //!
-//! [`Pds`] is the origin, run in the test's process. [`Edge`] is the built Worker on workerd in front of one.
-//! [`Plc`] is a did:plc directory, [`Smtp`] a mail server. Nothing is faked but what is not ours: [`serve`] runs a router that stands in for it. A test leaves nothing behind: processes end
-//! when their handle is dropped or the test process dies, directories go with their handle.
+//! [`Pds`] is the origin, run in the test's process; [`Process`] is one of its own. [`Edge`] is the built Worker on workerd
+//! in front of one. [`Plc`] is a did:plc directory, [`Smtp`] a mail server. Nothing is faked but what is not ours:
+//! [`serve`] runs a router that stands in for it. A test leaves nothing behind: processes end when their handle is dropped
+//! or the test process dies, directories go with their handle.
 #![expect(clippy::unwrap_used, reason = "a harness that cannot start has nothing to return to")]
 
 mod edge;
-mod environment;
+pub mod environment;
 mod pds;
 pub mod peers;
 pub mod plc;
+pub mod process;
+mod repository;
 mod smtp;
 
 pub use edge::Edge;
 pub use pds::Pds;
 pub use plc::Plc;
+pub use process::Process;
+pub use repository::Repository;
 pub use smtp::Smtp;
 
 /// Serves `router` on a port of 127.0.0.1 that the system chose, for as long as the test's runtime lives. Returns its URL,

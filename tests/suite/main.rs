@@ -15,6 +15,7 @@ mod import;
 mod invite;
 mod lifecycle;
 mod mail;
+mod memory;
 mod peers;
 mod pipethrough;
 mod plc;

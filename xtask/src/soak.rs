@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: the forms of the tests that take as long as one gives them.
 //!
-//! Every fuzz target for the stated time, then the property tests with many cases, in release mode; what failed and what
-//! each came to is in the report at the end. Fuzzing keeps what it found in `tests/fuzz/artifacts` and what it learnt in
+//! Every fuzz target for the stated time, then the property tests with many cases and the suite's long forms, in release
+//! mode; what failed and what each came to is in the report at the end. Fuzzing keeps what it found in `tests/fuzz/artifacts` and what it learnt in
 //! `tests/fuzz/corpus`; neither is committed, an input worth keeping becomes a test.
 
 use std::path::PathBuf;
@@ -18,6 +18,9 @@ const DEFAULT_MINUTES: u64 = 10;
 
 /// Cases for each property; the tests' own number is in the hundreds.
 const PROPERTY_CASES: &str = "50000";
+
+/// Tests of the suite that have a long form: name, filter, and the variable with the number that makes them long.
+const LONG_FORMS: &[(&str, &str, &str, &str)] = &[("memory", "memory::", "HEADWATER_MEMORY_MB", "1024")];
 
 /// An input that takes longer than this many seconds is a finding.
 const INPUT_SECONDS: &str = "10";
@@ -41,7 +44,14 @@ pub(crate) fn run_all(words: &[&str]) -> Result<()> {
     }
     println!("\n== properties, {PROPERTY_CASES} cases each");
     let started = Instant::now();
-    report.push(("properties".to_owned(), started.elapsed(), properties()));
+    let outcome = properties();
+    report.push(("properties".to_owned(), started.elapsed(), outcome));
+    for (name, filter, variable, value) in LONG_FORMS {
+        println!("\n== {name}: {variable}={value}");
+        let started = Instant::now();
+        let outcome = long_form(filter, variable, value);
+        report.push(((*name).to_owned(), started.elapsed(), outcome));
+    }
 
     println!("\n{:<32} {:>8}  result", "soak", "seconds");
     for (name, took, outcome) in &report {
@@ -55,6 +65,32 @@ pub(crate) fn run_all(words: &[&str]) -> Result<()> {
         0 => Ok(()),
         failed => bail!("{failed} of {} failed", report.len()),
     }
+}
+
+/// Runs the suite's tests of one subject with the number that makes them long. Returns the lines in which they say what
+/// they found, and how many there were.
+fn long_form(filter: &str, variable: &str, value: &str) -> Result<String> {
+    let mut cargo = command(environment::cargo());
+    cargo.args([
+        "test",
+        "--release",
+        "-p",
+        "tests",
+        "--test",
+        "suite",
+        filter,
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    let mut said = Vec::new();
+    run_with_lines(cargo.env(variable, value), |line| {
+        // What a test says follows its own name on the line.
+        let line = line.rsplit_once(" ... ").map_or(line, |(_, said)| said);
+        said.extend(line.strip_prefix("SOAK ").map(str::to_owned));
+        said.extend(line.strip_prefix("test result: ").map(str::to_owned));
+    })?;
+    Ok(said.join("; "))
 }
 
 fn properties() -> Result<String> {

@@ -1,0 +1,170 @@
+//! How much memory the server takes while more than that passes through it.
+//!
+//! The server is a process of its own, and its resident memory is looked at ten times a second. `HEADWATER_MEMORY_MB` says
+//! how much passes through: 64 by default, 1,024 in the long form that `cargo xtask soak` runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use reqwest::{Body, Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use tests::process::{Process, headwater};
+use tests::{Plc, Repository, environment};
+
+/// How much may be resident, in kB: 100 MB.
+const MOST_KB: u64 = 100_000;
+const EACH: Duration = Duration::from_millis(100);
+const MIB: u64 = 1024 * 1024;
+
+/// How much passes through, in MB.
+fn size() -> u64 {
+    environment::number("HEADWATER_MEMORY_MB").unwrap_or(64)
+}
+
+/// A server under observation, with one account.
+struct Watched {
+    server: Process,
+    did: String,
+    token: String,
+    most: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    _plc: Plc,
+    _directory: tempfile::TempDir,
+}
+
+impl Watched {
+    async fn start() -> Self {
+        let (plc, directory) = (Plc::start().await, tempfile::tempdir().unwrap());
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_headwater-under-test"));
+        let mut command = headwater(&program, directory.path(), &plc);
+        command.env("PDS_MAX_REPO_IMPORT_SIZE", (4 * 1024 * MIB).to_string());
+        command.env("PDS_BLOB_UPLOAD_LIMIT", (256 * MIB).to_string());
+        let server = Process::start(command).await;
+        let (most, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        watch(server.id(), Arc::clone(&most), Arc::clone(&over));
+        let mut watched =
+            Self { server, did: String::new(), token: String::new(), most, over, _plc: plc, _directory: directory };
+        let input = json!({ "handle": "alice.test", "email": "alice@example.com", "password": "correct horse" });
+        let made = watched.call(Method::POST, "server.createAccount").json(&input).send().await.unwrap();
+        let made: Value = made.error_for_status().unwrap().json().await.unwrap();
+        made["did"].as_str().unwrap().clone_into(&mut watched.did);
+        made["accessJwt"].as_str().unwrap().clone_into(&mut watched.token);
+        watched
+    }
+
+    fn call(&self, verb: Method, method: &str) -> RequestBuilder {
+        let request = Client::new().request(verb, self.server.url(&format!("/xrpc/com.atproto.{method}")));
+        if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
+    }
+
+    /// Moves a repository in; how many records there are then.
+    async fn import(&self, records: u64, len: usize) -> u64 {
+        let file = Repository::new(&self.did, records, len).file();
+        let call = self.call(Method::POST, "repo.importRepo").header("content-type", "application/vnd.ipld.car");
+        let answer = call.body(Body::wrap_stream(file)).send().await.unwrap();
+        let status = answer.status();
+        assert_eq!(status, 200, "{}", answer.text().await.unwrap());
+        let status = self.call(Method::GET, "server.checkAccountStatus").send().await.unwrap();
+        let status: Value = status.error_for_status().unwrap().json().await.unwrap();
+        status["indexedRecords"].as_u64().unwrap()
+    }
+
+    /// Ends it; it must not have taken too much at any time.
+    async fn stop(self, while_: &str) {
+        tokio::time::sleep(EACH).await;
+        self.over.store(true, Ordering::Release);
+        let most = self.most.load(Ordering::Acquire);
+        self.server.kill().await;
+        println!("SOAK {while_}: {most} kB resident at most");
+        assert!(most > 0 && most < MOST_KB, "{while_}: {most} kB resident");
+    }
+}
+
+/// Notes the most that the process has resident, until it is over.
+fn watch(process: u32, most: Arc<AtomicU64>, over: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        while !over.load(Ordering::Acquire) {
+            let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else { return };
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let resident = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            most.fetch_max(resident.unwrap_or_default(), Ordering::AcqRel);
+            std::thread::sleep(EACH);
+        }
+    });
+}
+
+/// Takes an answer's body, waiting a moment before each piece if it is `slow`; how many bytes it has.
+async fn take(answer: reqwest::Response, slow: bool) -> u64 {
+    let mut body = answer.error_for_status().unwrap().bytes_stream();
+    let mut taken = 0;
+    while let Some(piece) = body.next().await {
+        taken += piece.unwrap().len() as u64;
+        if slow {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    taken
+}
+
+#[tokio::test]
+async fn a_large_repository_is_moved_in_within_100_mb() {
+    let watched = Watched::start().await;
+    let records = size() * MIB / 4096;
+    assert_eq!(watched.import(records, 4096).await, records);
+    watched.stop(&format!("importing {} MB", size())).await;
+}
+
+#[tokio::test]
+async fn a_repository_of_many_records_is_exported_to_eight_clients_within_100_mb() {
+    let watched = Watched::start().await;
+    let records = (size() * 100).min(100_000);
+    assert_eq!(watched.import(records, 300).await, records);
+    let exports = (0..8).map(|client| {
+        let call = watched.call(Method::GET, "sync.getRepo").query(&[("did", &watched.did)]);
+        async move {
+            // There is room for some exports at a time; the others are told to come again.
+            loop {
+                let answer = call.try_clone().unwrap().send().await.unwrap();
+                if answer.status() != 503 {
+                    break take(answer, client == 0).await;
+                }
+                tokio::time::sleep(EACH).await;
+            }
+        }
+    });
+    let lengths = join_all(exports).await;
+    assert!(lengths[0] > records * 300, "{lengths:?}");
+    assert!(lengths.iter().all(|len| *len == lengths[0]), "{lengths:?}");
+    watched.stop(&format!("exporting {records} records to 8 clients")).await;
+}
+
+#[tokio::test]
+async fn large_blobs_come_and_go_within_100_mb() {
+    let watched = Watched::start().await;
+    let len = (size() / 2).min(100) * MIB;
+    let transfers = (0..4_u8).map(|client| {
+        let watched = &watched;
+        async move {
+            let piece = Bytes::from(vec![client; 64 * 1024]);
+            let pieces = len / piece.len() as u64;
+            let body = stream::iter((0..pieces).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+            let call = watched.call(Method::POST, "repo.uploadBlob").header("content-type", "application/octet-stream");
+            let answer = call.body(Body::wrap_stream(body)).send().await.unwrap();
+            let blob: Value = answer.error_for_status().unwrap().json().await.unwrap();
+            let record = json!({ "$type": "com.example.file", "file": blob["blob"] });
+            let input = json!({ "repo": watched.did, "collection": "com.example.file", "record": record });
+            let written = watched.call(Method::POST, "repo.createRecord").json(&input).send().await.unwrap();
+            written.error_for_status().unwrap();
+            let cid = blob["blob"]["ref"]["$link"].as_str().unwrap();
+            let call = watched.call(Method::GET, "sync.getBlob").query(&[("did", watched.did.as_str()), ("cid", cid)]);
+            take(call.send().await.unwrap(), client == 0).await
+        }
+    });
+    assert_eq!(join_all(transfers).await, [len; 4]);
+    watched.stop(&format!("4 blobs of {} MB", len / MIB)).await;
+}
