@@ -20,7 +20,8 @@ const DEFAULT_MINUTES: u64 = 10;
 const PROPERTY_CASES: &str = "50000";
 
 /// Tests of the suite that have a long form: name, filter, and the variable with the number that makes them long.
-const LONG_FORMS: &[(&str, &str, &str, &str)] = &[("memory", "memory::", "HEADWATER_MEMORY_MB", "1024")];
+const LONG_FORMS: &[(&str, &str, &str, &str)] =
+    &[("memory", "memory::", "HEADWATER_MEMORY_MB", "1024"), ("kills", "crash::", "HEADWATER_KILLS", "200")];
 
 /// An input that takes longer than this many seconds is a finding.
 const INPUT_SECONDS: &str = "10";
