@@ -193,6 +193,12 @@ impl Actors {
         &self.inner.blobs
     }
 
+    /// How their databases are opened.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        self.inner.options
+    }
+
     /// The sequencer that commits go to.
     #[must_use]
     pub fn sequencer(&self) -> &Sequencer {

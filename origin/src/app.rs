@@ -208,19 +208,32 @@ impl App {
         if let Err(error) = self.announcements().catch_up().await {
             tracing::error!(%error, "events of accounts wait to be sequenced");
         }
-        let accounts = self.accounts().db().clone();
-        let swept = self.actors().sweep(move |did| {
-            accounts.read_blocking(|connection| {
-                Ok(account::by_did(connection, did)?.is_some_and(|account| account.status().is_active()))
-            })
-        });
-        match swept.await {
+        match self.sweep().await {
             Ok(swept) if swept == Swept::default() => {}
             Ok(Swept { told, dropped, failed }) => {
                 tracing::info!(told, dropped, failed, "commits of an earlier process were looked through");
             }
             Err(error) => tracing::error!(%error, "commits of an earlier process wait to be sequenced"),
         }
+        self.finish_begun().await;
+    }
+
+    /// Sees to it that every commit of earlier processes is told; see [`Actors::sweep`].
+    ///
+    /// # Errors
+    /// When the list of those to look at cannot be read.
+    pub(crate) async fn sweep(&self) -> Result<Swept, DbError> {
+        let accounts = self.accounts().db().clone();
+        let swept = self.actors().sweep(move |did| {
+            accounts.read_blocking(|connection| {
+                Ok(account::by_did(connection, did)?.is_some_and(|account| account.status().is_active()))
+            })
+        });
+        swept.await
+    }
+
+    /// Finishes or undoes what an earlier process had begun.
+    pub(crate) async fn finish_begun(&self) {
         let left_over = std::mem::take(&mut *self.inner.left_over.lock().unwrap_or_else(PoisonError::into_inner));
         lifecycle::finish(self, left_over).await;
     }

@@ -278,6 +278,26 @@ pub struct Network {
     pub proxy_prefers_compressed: bool,
 }
 
+/// What there is to say of an environment before a server is started with it.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The configuration, if a server would start with it. Secrets that a start would make are made up.
+    pub config: Option<Config>,
+    /// What would keep the server from starting.
+    pub problems: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What an environment is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To start a server: secrets that are missing are made and kept.
+    Start,
+    /// To say what a start would do: nothing is made.
+    Look,
+}
+
 /// Everything that keeps the server from starting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the environment cannot be used:\n  {}", .0.join("\n  "))]
@@ -304,7 +324,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
         let mut variables = Variables::new(variables);
-        let config = read(&mut variables);
+        let config = read(&mut variables, Purpose::Start);
         for warning in &variables.warnings {
             tracing::warn!("{warning}");
         }
@@ -312,6 +332,15 @@ impl Config {
             Some(config) if variables.problems.is_empty() => Ok(config),
             _ => Err(ConfigError(variables.problems)),
         }
+    }
+
+    /// Reads the process environment and says what a start would make of it. Nothing is made or logged.
+    #[must_use]
+    pub fn check_env() -> Check {
+        #[expect(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
+        let mut variables = Variables::new(std::env::vars_os());
+        let config = read(&mut variables, Purpose::Look).filter(|_| variables.problems.is_empty());
+        Check { config, problems: variables.problems, warnings: variables.warnings }
     }
 
     /// The address clients use: `https://` and the hostname, or, for `localhost`, plain HTTP on the configured port; where
@@ -351,7 +380,7 @@ fn is_local(hostname: &str) -> bool {
 /// Reads the whole environment; `None`, or any problem in `variables`, means that it cannot be used.
 ///
 /// Every variable is asked for before any of the parts gives up, so that what is left over really is unknown.
-fn read(variables: &mut Variables) -> Option<Config> {
+fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
     variables.alias("PDS_HANDLE_DOMAINS", "PDS_SERVICE_HANDLE_DOMAINS");
     let service = service(variables);
     let hostname = variables.text("PDS_HOSTNAME").unwrap_or_else(|| "localhost".to_owned());
@@ -370,7 +399,7 @@ fn read(variables: &mut Variables) -> Option<Config> {
     let crawlers = crawlers(variables);
     refuse_what_is_missing(variables);
     let directory = directory(variables);
-    let secrets = Secrets::read(variables, local.then_some(directory.as_path()));
+    let secrets = Secrets::read(variables, local.then_some(directory.as_path()), purpose);
     variables.warn_of_the_rest();
     Some(Config {
         service: service?,

@@ -69,6 +69,9 @@ pub enum DbError {
         #[source]
         source: MigrateError,
     },
+    /// Another connection reads or writes it.
+    #[error("the database is in use")]
+    Busy,
     /// The closure panicked, or the runtime is shutting down.
     #[error("the database task did not finish")]
     Abandoned,
@@ -218,8 +221,8 @@ impl Db {
     pub fn checkpoint_blocking(&self) -> Result<(), DbError> {
         held(&self.inner.readers).clear();
         let writer = held(&self.inner.writer);
-        writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        Ok(())
+        let busy: bool = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy { Err(DbError::Busy) } else { Ok(()) }
     }
 
     /// Where the database is.

@@ -9,6 +9,7 @@
 //!
 //! - [`serve()`], [`router`]: HTTP. The listener and the moment to stop are given to [`serve()`], so that a test runs the
 //!   real server on a port of its own.
+//! - [`commands`]: what operators ask for, of a running server or without one.
 //! - `http`: every path, and what every request goes through; `xrpc`: the methods, by a route table. [`auth`]: who calls.
 //! - [`error`]: the one form in which a failed request is answered.
 //! - [`app`]: what a running server holds, the data directory's lock among it. [`streams`]: connections without an end.
@@ -76,6 +77,7 @@ pub mod announce;
 pub mod app;
 pub mod auth;
 pub mod blobstore;
+pub mod commands;
 pub mod config;
 pub mod crawlers;
 pub mod db;

@@ -1,23 +1,32 @@
 //! The `headwater` binary. `headwater` alone serves; the configuration is the environment's (see [`origin::config`]).
 //!
-//! Standard output carries one JSON object a line, the log. The process ends on SIGTERM and SIGINT, within
-//! [`origin::DRAIN_LIMIT`], with status 0; it works as process 1 of a container.
+//! While it serves, standard output carries one JSON object a line, the log; of another command, what was asked for. The
+//! server ends on SIGTERM and SIGINT, within [`origin::DRAIN_LIMIT`], with status 0; it works as process 1 of a container.
 
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
 use origin::app::App;
+use origin::commands::{self, Command, Outcome, downgrade};
 use origin::config::Config;
+use origin::random;
+use shared::api::Secret;
+use shared::syntax::{AtIdentifier, Handle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// What relays take from one host unless their operators are asked for more.
+const RELAYS_DEFAULT: usize = 100;
 
 /// An AT Protocol personal data server.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Asked>,
 }
 
 /// How many async threads there are beside one for each core: short reads of databases are made on them, and one that
@@ -25,28 +34,267 @@ struct Arguments {
 const MORE_THREADS: usize = 2;
 
 #[derive(Subcommand)]
-enum Command {
+enum Asked {
     /// Run the server; what `headwater` without a command does
     Serve {
         /// Listen on this address and port instead of on PDS_PORT of all interfaces
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: Option<SocketAddr>,
     },
+    /// Make, show and change accounts, beside a running server or without one
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Invite people
+    #[command(subcommand)]
+    Invite(InviteCommand),
+    /// Look at the sequence of events, and raise it after a restore
+    #[command(subcommand)]
+    Sequencer(SequencerCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Leave the data directory so that the reference server goes on with it; no server may run
+    PrepareDowngrade,
 }
 
-fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().json().flatten_event(true).init();
+#[derive(Args)]
+struct Form {
+    /// Print JSON, one value a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Password {
+    /// Read the password from standard input instead of making one
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Subcommand)]
+enum AccountCommand {
+    /// Make an account, with a DID of its own
+    Create {
+        /// Its name, such as alice.pds.example.com
+        handle: Handle,
+        /// Its owner's address
+        email: String,
+        #[command(flatten)]
+        password: Password,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// List all accounts, oldest first
+    List {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Say all about an account
+    Info(Whose),
+    /// Take an account down: it is not served, and its sessions end
+    Takedown(Whose),
+    /// End a takedown
+    Untakedown(Whose),
+    /// Delete an account with everything in it; there is no way back
+    Delete {
+        #[command(flatten)]
+        whose: Whose,
+        /// Do it without asking
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Set an account's password, which ends its sessions
+    ResetPassword {
+        #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
+        password: Password,
+    },
+}
+
+#[derive(Args)]
+struct Whose {
+    /// DID or handle
+    account: AtIdentifier,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Subcommand)]
+enum InviteCommand {
+    /// Make invite codes
+    Create {
+        /// How many
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        count: u32,
+        /// For how many sign-ups each is good
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Subcommand)]
+enum SequencerCommand {
+    /// Say where the sequence stands
+    Status {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Let the next event have a place above this one: after a restore of a backup, above all that consumers have seen
+    Bump {
+        /// The place; it is never lowered
+        #[arg(long, value_name = "PLACE")]
+        to: u64,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say everything that is wrong with the environment and what a start would do, and change nothing
+    Check {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let asked = Arguments::parse().command.unwrap_or(Asked::Serve { listen: None });
+    if let Asked::Config(ConfigCommand::Check { json }) = asked {
+        let usable = commands::check_config(json, &mut io::stdout().lock(), &mut io::stderr().lock())?;
+        return Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(cores + MORE_THREADS).enable_all().build()?;
     runtime.block_on(async {
-        match Arguments::parse().command.unwrap_or(Command::Serve { listen: None }) {
-            Command::Serve { listen } => serve(listen).await,
+        match asked {
+            Asked::Serve { listen } => serve(listen).await,
+            Asked::Account(command) => account(command).await,
+            Asked::Invite(InviteCommand::Create { count, uses, form }) => {
+                execute(Command::CreateInvites { count, uses }, &form).await.map(drop)
+            }
+            Asked::Sequencer(SequencerCommand::Status { form }) => {
+                execute(Command::SequencerStatus, &form).await.map(drop)
+            }
+            Asked::Sequencer(SequencerCommand::Bump { to, form }) => {
+                execute(Command::RaiseSequence(to), &form).await.map(drop)
+            }
+            Asked::PrepareDowngrade => prepare_downgrade().await,
+            Asked::Config(_) => Ok(()),
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Carries a command out, here or in the server that runs, and prints what came of it.
+async fn execute(command: Command, form: &Form) -> anyhow::Result<Outcome> {
+    let outcome = commands::execute(Config::from_env()?, command).await?;
+    outcome.print(form.json, &mut io::stdout().lock())?;
+    Ok(outcome)
+}
+
+async fn account(command: AccountCommand) -> anyhow::Result<()> {
+    match command {
+        AccountCommand::Create { handle, email, password, form } => {
+            let (password, made) = password.get()?;
+            execute(Command::CreateAccount { handle, email, password: password.clone() }, &form).await?;
+            say_password(&password, made, &form)?;
+            eprintln!(
+                "Relays take {RELAYS_DEFAULT} accounts from a host by default: ask their operators for more before there are."
+            );
+        }
+        AccountCommand::List { form } => {
+            let mut cursor = None;
+            loop {
+                match execute(Command::ListAccounts { cursor }, &form).await? {
+                    Outcome::Accounts { accounts, cursor: Some(next) } if !accounts.is_empty() => cursor = Some(next),
+                    _ => break,
+                }
+            }
+        }
+        AccountCommand::Info(whose) => {
+            execute(Command::ShowAccount(whose.account), &whose.form).await?;
+        }
+        AccountCommand::Takedown(whose) => {
+            execute(Command::TakeDown(whose.account), &whose.form).await?;
+        }
+        AccountCommand::Untakedown(whose) => {
+            execute(Command::Restore(whose.account), &whose.form).await?;
+        }
+        AccountCommand::Delete { whose, yes } => {
+            if !yes && !is_meant(&whose.account)? {
+                bail!("nothing was deleted");
+            }
+            execute(Command::DeleteAccount(whose.account), &whose.form).await?;
+        }
+        AccountCommand::ResetPassword { whose, password } => {
+            let (password, made) = password.get()?;
+            execute(Command::SetPassword { account: whose.account, password: password.clone() }, &whose.form).await?;
+            say_password(&password, made, &whose.form)?;
+        }
+    }
+    Ok(())
+}
+
+impl Password {
+    /// The password, and whether it was made here.
+    fn get(&self) -> anyhow::Result<(Secret, bool)> {
+        if !self.password_stdin {
+            return Ok((Secret::new(random::grouped(4, 6)), true));
+        }
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).context("standard input")?;
+        let text = text.trim_end_matches(['\n', '\r']);
+        if text.is_empty() {
+            bail!("there is no password on standard input");
+        }
+        Ok((Secret::new(text), false))
+    }
+}
+
+/// Says a password that was made here: nobody else knows it.
+fn say_password(password: &Secret, made: bool, form: &Form) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match (made, form.json) {
+        (false, _) => Ok(()),
+        (true, false) => writeln!(output, "{:<13}{}", "password", password.expose()),
+        (true, true) => writeln!(output, "{}", serde_json::json!({ "password": password.expose() })),
+    }
+}
+
+/// Asks whether the account is to be deleted.
+fn is_meant(account: &AtIdentifier) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("say --yes to delete {account} with everything in it");
+    }
+    eprint!("Delete {account} with everything in it? There is no way back. [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn prepare_downgrade() -> anyhow::Result<()> {
+    let app = App::open(Config::from_env()?).context("stop the server first")?;
+    let ready = downgrade::prepare(&app, |stores| {
+        if stores % 1000 == 0 {
+            eprintln!("{stores} stores");
         }
     })
+    .await?;
+    println!(
+        "Ready: {} stores are one file each, {} accounts had something left to tell. The reference server can start here.",
+        ready.stores, ready.told
+    );
+    Ok(())
 }
 
 async fn serve(listen: Option<SocketAddr>) -> anyhow::Result<()> {
+    tracing_subscriber::fmt().json().flatten_event(true).init();
     let config = Config::from_env()?;
     let addresses = match listen {
         Some(address) => vec![address],

@@ -172,6 +172,20 @@ impl Sequencer {
         ticket.await.unwrap_or(Err(SequenceError::Stopped))
     }
 
+    /// Sees to it that the next event's place is above `place`. Returns the last place that counts as given away, which is
+    /// above `place` if it was before: then nothing changes.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn raise(&self, place: u64) -> Result<u64, SequenceError> {
+        let (done, ticket) = oneshot::channel();
+        if let Err(refused) = self.queue.send(writer::Request::Raise { place, done }) {
+            refused.0.refuse(&SequenceError::Stopped);
+        }
+        ticket.await.unwrap_or(Err(SequenceError::Stopped))?;
+        Ok(self.last())
+    }
+
     /// The accounts on that list.
     ///
     /// # Errors

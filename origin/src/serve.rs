@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::app::App;
+use crate::commands::socket;
 use crate::crawlers::Crawlers;
 use crate::fetch::{Client, Reach};
 use crate::http::router;
@@ -41,6 +42,7 @@ pub async fn serve(
     app.listens_on(listener.local_addr()?.port());
     let beside = tokio::spawn(beside_requests(app.clone()));
     let crawled = tokio::spawn(tell_crawlers(app.clone()));
+    let commanded = tokio::spawn(take_commands(app.clone()));
     let streams = app.streams().clone();
     let served = serve_router(listener, router(app), streams, shutdown, DRAIN_LIMIT).await;
     // It may be stopped anywhere, as the process may. Waited for, so that nothing of it holds the data directory.
@@ -48,7 +50,16 @@ pub async fn serve(
     let _stopped = beside.await;
     crawled.abort();
     let _stopped = crawled.await;
+    commanded.abort();
+    let _stopped = commanded.await;
     served
+}
+
+/// Takes the operator's commands until the server stops.
+async fn take_commands(app: App) {
+    if let Err(error) = socket::listen(app).await {
+        tracing::error!(%error, "commands cannot be taken");
+    }
 }
 
 /// What is done while requests are answered: what an earlier process left, and then sweeping, again and again.

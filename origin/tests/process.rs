@@ -106,3 +106,52 @@ fn an_unusable_environment_is_reported_whole() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("PDS_PORT is 70000") && error.contains("PDS_HOSTNAME is"), "{error}");
 }
+
+#[test]
+fn a_check_of_the_configuration_says_all_that_is_wrong_and_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = headwater(directory.path());
+    command.env("PDS_PORT", "70000").env("PDS_HOSTNAME", "https://pds.example.com/").env("PDS_ADMIN_PASWORD", "x");
+    let output = command.args(["config", "check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("problem: PDS_PORT is 70000") && error.contains("problem: PDS_HOSTNAME is"), "{error}");
+    assert!(error.contains("warning: PDS_ADMIN_PASWORD") && error.contains("PDS_ADMIN_PASSWORD"), "{error}");
+
+    let output = command.arg("--json").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["usable"], false);
+    assert!(report["problems"].as_array().unwrap().len() >= 2, "{report}");
+    assert!(report["settings"].is_null());
+}
+
+#[test]
+fn a_check_of_a_usable_configuration_says_what_a_start_would_do_and_makes_nothing() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("data");
+    let output = headwater(&directory).args(["config", "check", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["usable"], true);
+    assert_eq!(report["settings"]["service_did"], "did:web:localhost");
+    assert_eq!(report["settings"]["data_directory"], directory.to_str().unwrap());
+    assert!(report["warnings"][0].as_str().unwrap().contains("a start makes"), "{report}");
+    assert!(!directory.exists());
+
+    let output = headwater(&directory).args(["config", "check"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("did:web:localhost"), "{text}");
+    assert!(!directory.exists());
+}
+
+#[test]
+fn the_configuration_can_be_checked_beside_a_running_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let _server = Server::start(directory.path());
+    let output = headwater(directory.path()).args(["config", "check"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let warnings = String::from_utf8(output.stderr).unwrap();
+    assert!(warnings.contains("taken from"), "{warnings}");
+}

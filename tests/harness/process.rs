@@ -36,9 +36,15 @@ pub struct Starting {
 ///
 /// It listens on a port that the system chooses. Add variables to it, or put another program before it with [`under`].
 pub fn headwater(program: &Path, directory: &Path, plc: &Plc) -> Command {
+    let mut command = of_headwater(program, directory, plc);
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    command
+}
+
+/// What runs the origin's program on `directory` in the same environment: its first argument says what is to be done.
+pub fn of_headwater(program: &Path, directory: &Path, plc: &Plc) -> Command {
     let mut command = Command::new(program);
     command
-        .args(["serve", "--listen", "127.0.0.1:0"])
         .env_clear()
         .env("PDS_DATA_DIRECTORY", directory)
         .env("PDS_DID_PLC_URL", plc.url(""))

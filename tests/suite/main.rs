@@ -5,6 +5,7 @@ mod account;
 mod app_password;
 mod blob;
 mod client;
+mod commands;
 mod crash;
 mod crawlers;
 mod edge;

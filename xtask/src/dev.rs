@@ -44,7 +44,9 @@ pub(crate) fn run_all() -> Result<()> {
         .env("PDS_HOSTNAME", "localhost")
         .env("PDS_PORT", EDGE_PORT.to_string())
         .env("PDS_DATA_DIRECTORY", data.join("pds"))
-        .env("PDS_DID_PLC_URL", format!("http://localhost:{PLC_PORT}"));
+        .env("PDS_DID_PLC_URL", format!("http://localhost:{PLC_PORT}"))
+        .env("PDS_INVITE_REQUIRED", "false")
+        .env("PDS_DEV_MODE", "true");
     let mut origin = Leashed::start("origin", origin, Leash::Watcher)?;
     origin.wait_for_line("\"listening\"", READY_LIMIT)?;
 

@@ -34,7 +34,20 @@ impl Accounts {
         self.db().read(move |c| Ok(after(c, id, limit)?)).await
     }
 
-    /// Forgets the events up to and including `id`, which the sequencer has.
+    /// How many events wait.
+    ///
+    /// # Errors
+    /// [`AccountError::Db`].
+    pub async fn outbox_count(&self) -> Result<u64, AccountError> {
+        self.db()
+            .read(|c| {
+                let count: i64 = c.query_row("SELECT count(*) FROM headwater_outbox", [], |row| row.get(0))?;
+                Ok(u64::try_from(count).unwrap_or_default())
+            })
+            .await
+    }
+
+    /// Forgets the events up to and including `upto`, which the sequencer has.
     ///
     /// # Errors
     /// [`AccountError::Db`].

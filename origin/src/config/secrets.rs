@@ -15,6 +15,7 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use shared::api::Secret;
 use shared::crypto::{Curve, SigningKey};
 
+use super::Purpose;
 use super::variables::Variables;
 use crate::random;
 
@@ -39,8 +40,9 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Reads the secrets; `directory` is where missing ones are kept, `None` where none may be missing.
-    pub(super) fn read(variables: &mut Variables, directory: Option<&Path>) -> Option<Self> {
+    /// Reads the secrets; `directory` is where missing ones are kept, `None` where none may be missing. A `purpose` that
+    /// is only to look makes them up and keeps nothing.
+    pub(super) fn read(variables: &mut Variables, directory: Option<&Path>, purpose: Purpose) -> Option<Self> {
         let mut given = [JWT, ADMIN, ROTATION].map(|name| (name, variables.text(name)));
         if variables.text(ROTATION_KMS).is_some() {
             variables.problem(if variables.is_set(ROTATION) {
@@ -53,11 +55,11 @@ impl Secrets {
         if let Some(directory) = directory
             && given.iter().any(|(_, value)| value.is_none())
         {
-            if !variables.problems.is_empty() {
+            if purpose == Purpose::Start && !variables.problems.is_empty() {
                 // A start that is refused anyway makes no file.
                 return None;
             }
-            match Made::open_or_make(directory, &given) {
+            match Made::open_or_make(directory, &given, purpose) {
                 Ok(made) => made.fill(directory, &mut given, variables),
                 Err(error) => variables.problem(error),
             }
@@ -85,11 +87,15 @@ impl Secrets {
 }
 
 /// What [`SECRETS_FILE`] holds.
-struct Made(BTreeMap<String, String>);
+struct Made {
+    secrets: BTreeMap<String, String>,
+    /// Whether the file is there.
+    kept: bool,
+}
 
 impl Made {
     /// Reads the file; if there is none, makes it with what `given` lacks. What can go wrong is told as a text.
-    fn open_or_make(directory: &Path, given: &[(&str, Option<String>)]) -> Result<Self, String> {
+    fn open_or_make(directory: &Path, given: &[(&str, Option<String>)], purpose: Purpose) -> Result<Self, String> {
         let path = directory.join(SECRETS_FILE);
         let failed = |error: io::Error| format!("{} cannot be used: {error}", path.display());
         if let Some(made) = Self::open(&path)? {
@@ -109,9 +115,12 @@ impl Made {
             };
             made.insert((*name).to_owned(), hex);
         }
+        if purpose == Purpose::Look {
+            return Ok(Self { secrets: made, kept: false });
+        }
         let text = serde_json::to_string_pretty(&made).map_err(|error| failed(error.into()))?;
         match write_new(directory, &path, text.as_bytes()) {
-            Ok(()) => Ok(Self(made)),
+            Ok(()) => Ok(Self { secrets: made, kept: true }),
             // Another server was faster: its secrets are this directory's.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Self::open(&path)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
@@ -127,19 +136,25 @@ impl Made {
             Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
         };
         let made = serde_json::from_slice(&text);
-        made.map(|made| Some(Self(made))).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+        made.map(|secrets| Some(Self { secrets, kept: true }))
+            .map_err(|error| format!("{} cannot be read: {error}", path.display()))
     }
 
     fn fill(mut self, directory: &Path, given: &mut [(&'static str, Option<String>)], variables: &mut Variables) {
         let mut filled = Vec::new();
         for (name, value) in given.iter_mut().filter(|(_, value)| value.is_none()) {
-            if let Some(made) = self.0.remove(*name) {
+            if let Some(made) = self.secrets.remove(*name) {
                 *value = Some(made);
                 filled.push(*name);
             }
         }
         let path = directory.join(SECRETS_FILE);
-        variables.warn(format!("taken from {}, which this server made: {}", path.display(), filled.join(", ")));
+        let (path, filled) = (path.display(), filled.join(", "));
+        variables.warn(if self.kept {
+            format!("taken from {path}, which this server made: {filled}")
+        } else {
+            format!("a start makes {path} with: {filled}")
+        });
     }
 }
 

@@ -19,7 +19,7 @@ const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000
 fn with(more: &[(&str, &str)]) -> (Option<Config>, Variables) {
     let all = NEEDED.iter().filter(|(name, _)| !more.iter().any(|(other, _)| other == name)).chain(more);
     let mut variables = Variables::new(all.map(|(name, value)| ((*name).into(), (*value).into())));
-    let config = read(&mut variables);
+    let config = read(&mut variables, Purpose::Start);
     (config.filter(|_| variables.problems.is_empty()), variables)
 }
 

@@ -64,6 +64,15 @@ impl Frames {
         self.inner.last.send_replace(last);
     }
 
+    /// From now on the last event counts as being at `place` at least.
+    pub(super) fn raise(&self, place: u64) {
+        self.inner.last.send_if_modified(|last| {
+            let raised = place > *last;
+            *last = place.max(*last);
+            raised
+        });
+    }
+
     /// Forgets the frames that `gone` names: the events of a deleted account.
     pub(super) fn forget(&self, gone: impl Fn(u64) -> bool) {
         let mut held = self.inner.held.write().unwrap_or_else(PoisonError::into_inner);

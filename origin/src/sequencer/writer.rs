@@ -64,6 +64,11 @@ pub(super) enum Request {
         did: Did,
         head: NewHead,
     },
+    /// The next event's place is to be above this one.
+    Raise {
+        place: u64,
+        done: oneshot::Sender<Result<(), SequenceError>>,
+    },
     /// Answered when every root is told.
     TellRoots {
         done: oneshot::Sender<Result<(), SequenceError>>,
@@ -104,7 +109,10 @@ impl Request {
                 }
                 let _gone = done.send(result);
             }
-            Self::MarkDirty { done, .. } | Self::Forget { done, .. } | Self::TellRoots { done } => {
+            Self::MarkDirty { done, .. }
+            | Self::Forget { done, .. }
+            | Self::Raise { done, .. }
+            | Self::TellRoots { done } => {
                 let _gone = done.send(match outcome {
                     Outcome::Refused(error) => Err(error),
                     Outcome::Sequenced(_) | Outcome::Done => Ok(()),
@@ -180,6 +188,8 @@ struct Written {
     closed: Vec<Did>,
     /// Accounts that are gone.
     gone: Vec<Did>,
+    /// Where the sequence was raised to.
+    raised: Option<u64>,
 }
 
 impl Writer {
@@ -252,6 +262,9 @@ impl Writer {
                 }
                 self.moved.heads.extend(written.heads);
                 self.frames.publish(written.frames);
+                if let Some(place) = written.raised {
+                    self.frames.raise(place);
+                }
                 for (request, outcome) in group.into_iter().zip(outcomes) {
                     request.answer(outcome);
                 }
@@ -307,6 +320,16 @@ fn write(
             transaction.execute(r#"DELETE FROM "headwater_dirty" WHERE "did" = ?1"#, [did.as_str()])?;
             written.closed.push(did.clone());
             written.gone.push(did.clone());
+            Ok(Outcome::Done)
+        }
+        Request::Raise { place, .. } => {
+            let place = i64::try_from(*place).unwrap_or(i64::MAX);
+            let known = transaction
+                .execute("UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'repo_seq'", [place])?;
+            if known == 0 {
+                transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('repo_seq', ?1)", [place])?;
+            }
+            written.raised = written.raised.max(u64::try_from(place).ok());
             Ok(Outcome::Done)
         }
         // What they are for was seen to before.

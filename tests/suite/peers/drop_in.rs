@@ -57,9 +57,8 @@ async fn take_turns(version: Version) {
     world.goes_on(&caller, "ours until killed").await;
     let said = caller.reads(&world.accounts()).await;
     server.kill().await;
-    let server = place.start_headwater().await;
-    caller.says(&said, &world.accounts()).await;
-    assert!(server.stop().await.success());
+    let ready = place.headwater(&["prepare-downgrade"]).output().await.unwrap();
+    assert!(ready.status.success(), "{ready:?}");
 
     let server = place.start_reference(&packages, version).await;
     caller.says(&said, &world.accounts()).await;

@@ -1,0 +1,310 @@
+//! The operator's commands: what the binary does beside serving.
+//!
+//! A command runs where the data directory is held: in the server, which takes it over a socket ([`socket`]), or, when no
+//! server runs, in the process that was asked ([`execute`]). Both call [`run`], and that calls what the methods of
+//! `com.atproto.*` call. [`print`](Outcome::print) says what came of it.
+
+mod check;
+pub mod downgrade;
+mod print;
+pub mod socket;
+
+use serde::{Deserialize, Serialize};
+use shared::api::Secret;
+use shared::api::server::CreateAccount;
+use shared::syntax::{AtIdentifier, Did, Handle};
+
+use crate::account::{Account, AccountError, Include};
+use crate::app::{App, OpenError};
+use crate::config::Config;
+use crate::db::DbError;
+use crate::lifecycle::{self, LifecycleError};
+use crate::sequencer::SequenceError;
+
+pub use check::check_config;
+
+/// Who holds invite codes that are made here.
+const ADMIN: &str = "admin";
+/// How many accounts are listed at a time.
+const PAGE: u32 = 500;
+
+/// What is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Command {
+    /// Make an account.
+    CreateAccount {
+        /// Its name.
+        handle: Handle,
+        /// Its owner's address.
+        email: String,
+        /// What it is opened with.
+        password: Secret,
+    },
+    /// List accounts, oldest first, a page at a time.
+    ListAccounts {
+        /// Where the page before ended.
+        cursor: Option<String>,
+    },
+    /// Say all about an account.
+    ShowAccount(AtIdentifier),
+    /// Take an account down.
+    TakeDown(AtIdentifier),
+    /// End a takedown.
+    Restore(AtIdentifier),
+    /// Delete an account with everything in it.
+    DeleteAccount(AtIdentifier),
+    /// Set an account's password, which ends its sessions.
+    SetPassword {
+        /// Whose.
+        account: AtIdentifier,
+        /// What it is opened with.
+        password: Secret,
+    },
+    /// Make invite codes.
+    CreateInvites {
+        /// How many.
+        count: u32,
+        /// For how many sign-ups each is good.
+        uses: u32,
+    },
+    /// Say where the sequence stands.
+    SequencerStatus,
+    /// See to it that the next event's place is above this one.
+    RaiseSequence(u64),
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Outcome {
+    /// An account.
+    Account(AccountInfo),
+    /// A page of accounts, and where it ends; the last one ends nowhere.
+    Accounts {
+        /// They.
+        accounts: Vec<AccountInfo>,
+        /// Where the next page begins.
+        cursor: Option<String>,
+    },
+    /// The account is gone. False: there was none.
+    Deleted(bool),
+    /// Invite codes.
+    Invites(Vec<String>),
+    /// Where the sequence stands.
+    Sequence(SequenceInfo),
+}
+
+/// What is known of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountInfo {
+    /// Whose it is.
+    pub did: Did,
+    /// Its name, if it has one.
+    pub handle: Option<Handle>,
+    /// Its owner's address.
+    pub email: Option<String>,
+    /// `active`, or why it is not.
+    pub status: String,
+    /// When it came to this server.
+    pub created_at: String,
+    /// When the address was confirmed.
+    pub email_confirmed_at: Option<String>,
+    /// On whose word or when it was taken down.
+    pub takedown_ref: Option<String>,
+    /// When it was deactivated.
+    pub deactivated_at: Option<String>,
+    /// The revision of its repository.
+    pub rev: Option<String>,
+}
+
+/// Where the sequence stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SequenceInfo {
+    /// The last place that was given away; 0 before the first.
+    pub last: u64,
+    /// How many accounts may hold a commit that is not in the sequence, or were written to since the server started.
+    pub dirty: u64,
+    /// How many changes of accounts wait to be told.
+    pub waiting: u64,
+    /// How many consumers there are, where a server runs.
+    pub consumers: u64,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// There is no such account.
+    #[error("there is no account {0}")]
+    NoAccount(AtIdentifier),
+    /// The sequence is beyond the place already, and never goes back.
+    #[error("the sequence is at {last} already; it can only be raised")]
+    NotAbove {
+        /// Where it is.
+        last: u64,
+    },
+    /// What an account's change was refused for.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    /// What the accounts say.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// The sequence failed.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// A database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Why a command could not be given, or what the one who carried it out said.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The server that has it cannot be asked.
+    #[error("a server has the data directory, and cannot be asked")]
+    Ask(#[from] socket::AskError),
+    /// It was refused, or failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+/// Carries a command out where the data directory is held.
+///
+/// # Errors
+/// An [`ExecuteError`].
+pub async fn execute(config: Config, command: Command) -> Result<Outcome, ExecuteError> {
+    let directory = config.storage.data_directory.clone();
+    match App::open(config) {
+        Ok(app) => Ok(run(&app, command).await?),
+        Err(OpenError::InUse(_)) => Ok(socket::ask(&directory, command).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Carries a command out on a data directory that is held.
+///
+/// # Errors
+/// A [`CommandError`]; then nothing is changed, but for what a failure of the system leaves to the next start.
+pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
+    let accounts = app.accounts();
+    match command {
+        Command::CreateAccount { handle, email, password } => {
+            let wanted = CreateAccount {
+                email: Some(email),
+                handle,
+                did: None,
+                invite_code: invitation(app).await?,
+                verification_code: None,
+                verification_phone: None,
+                password: Some(password),
+                recovery_key: None,
+                plc_op: None,
+            };
+            let made = lifecycle::create(app, &wanted, None).await?;
+            show(app, AtIdentifier::from(made.did)).await
+        }
+        Command::ListAccounts { cursor } => list(app, cursor.as_deref()).await,
+        Command::ShowAccount(account) => show(app, account).await,
+        Command::TakeDown(account) => {
+            let did = find(app, &account).await?.did;
+            lifecycle::take_down(app, &did, None).await?;
+            show(app, account).await
+        }
+        Command::Restore(account) => {
+            let did = find(app, &account).await?.did;
+            lifecycle::restore(app, &did).await?;
+            show(app, account).await
+        }
+        Command::DeleteAccount(account) => {
+            // One whose deletion broke off has no rows any more, and only its DID to be called by.
+            let did = match (find(app, &account).await, account) {
+                (Ok(found), _) => found.did,
+                (Err(CommandError::NoAccount(_)), AtIdentifier::Did(did)) => did,
+                (Err(error), _) => return Err(error),
+            };
+            Ok(Outcome::Deleted(lifecycle::delete(app, &did).await?))
+        }
+        Command::SetPassword { account, password } => {
+            let did = find(app, &account).await?.did;
+            accounts.set_password(&did, password.expose()).await?;
+            show(app, account).await
+        }
+        Command::CreateInvites { count, uses } => {
+            let made = accounts.create_invite_codes(vec![ADMIN.to_owned()], count, uses.into()).await?;
+            Ok(Outcome::Invites(made.into_iter().flat_map(|(_, codes)| codes).collect()))
+        }
+        Command::SequencerStatus => sequence(app).await,
+        Command::RaiseSequence(place) => {
+            let sequencer = app.actors().sequencer();
+            let last = sequencer.raise(place).await?;
+            if last > place { Err(CommandError::NotAbove { last }) } else { sequence(app).await }
+        }
+    }
+}
+
+/// A code for an account that the operator makes, if one is needed.
+async fn invitation(app: &App) -> Result<Option<String>, CommandError> {
+    if !app.accounts().config().invites.required {
+        return Ok(None);
+    }
+    let made = app.accounts().create_invite_codes(vec![ADMIN.to_owned()], 1, 1).await?;
+    Ok(made.into_iter().flat_map(|(_, codes)| codes).next())
+}
+
+async fn find(app: &App, account: &AtIdentifier) -> Result<Account, CommandError> {
+    let found = app.accounts().by_identifier(account, Include::ALL).await?;
+    found.ok_or_else(|| CommandError::NoAccount(account.clone()))
+}
+
+async fn show(app: &App, account: AtIdentifier) -> Result<Outcome, CommandError> {
+    let account = find(app, &account).await?;
+    app.actors().sequencer().roots_told().await?;
+    let root = app.accounts().root(&account.did).await?;
+    Ok(Outcome::Account(AccountInfo::of(account, root.map(|root| root.rev.as_str().to_owned()))))
+}
+
+async fn list(app: &App, cursor: Option<&str>) -> Result<Outcome, CommandError> {
+    app.actors().sequencer().roots_told().await?;
+    let (repos, cursor) = app.accounts().repos(PAGE, cursor).await?;
+    let dids = repos.iter().map(|repo| repo.did.clone()).collect();
+    let mut known = app.accounts().by_dids(dids, Include::ALL).await?;
+    let mut accounts = Vec::with_capacity(repos.len());
+    for repo in repos {
+        // One that is deleted between the two looks is left out.
+        if let Some(at) = known.iter().position(|account| account.did == repo.did) {
+            accounts.push(AccountInfo::of(known.swap_remove(at), Some(repo.rev)));
+        }
+    }
+    Ok(Outcome::Accounts { accounts, cursor })
+}
+
+async fn sequence(app: &App) -> Result<Outcome, CommandError> {
+    let sequencer = app.actors().sequencer();
+    Ok(Outcome::Sequence(SequenceInfo {
+        last: sequencer.last(),
+        dirty: sequencer.dirty().await?.len() as u64,
+        waiting: app.accounts().outbox_count().await?,
+        consumers: app.streams().count() as u64,
+    }))
+}
+
+impl AccountInfo {
+    fn of(account: Account, rev: Option<String>) -> Self {
+        Self {
+            status: account.status().reason().map_or_else(|| "active".to_owned(), |reason| reason.as_str().to_owned()),
+            did: account.did,
+            handle: account.handle,
+            email: account.email,
+            created_at: account.created_at,
+            email_confirmed_at: account.email_confirmed_at,
+            takedown_ref: account.takedown_ref,
+            deactivated_at: account.deactivated_at,
+            rev,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `config check`: what is wrong with the environment, and what a start would use.
+//!
+//! What was asked for goes to the output, aligned for people or as one JSON object; everything else to the errors.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::config::{Blobs, Check, Config, Invites};
+
+/// What `config check --json` prints.
+#[derive(Serialize)]
+struct ConfigReport<'a> {
+    /// Whether a server would start.
+    usable: bool,
+    problems: &'a [String],
+    warnings: &'a [String],
+    /// What it would start with.
+    settings: Option<Settings>,
+}
+
+/// What matters most of a configuration. No secret is among it.
+#[derive(Serialize)]
+struct Settings {
+    hostname: String,
+    /// 0 lets the system choose.
+    port: u16,
+    service_did: String,
+    handle_domains: Vec<String>,
+    invites_required: bool,
+    data_directory: String,
+    account_db: String,
+    sequencer_db: String,
+    did_cache_db: String,
+    actors: String,
+    blobs: String,
+    plc: String,
+    crawlers: Vec<String>,
+}
+
+/// Says everything that is wrong with the environment and what a start would use. No file is opened for writing or
+/// made. Returns whether a server would start with it.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn check_config(json: bool, output: &mut impl Write, errors: &mut impl Write) -> io::Result<bool> {
+    let Check { config, problems, warnings } = Config::check_env();
+    let settings = config.as_ref().map(Settings::of);
+    let usable = settings.is_some();
+    if json {
+        let report = ConfigReport { usable, problems: &problems, warnings: &warnings, settings };
+        serde_json::to_writer(&mut *output, &report)?;
+        writeln!(output)?;
+        return Ok(usable);
+    }
+    for problem in &problems {
+        writeln!(errors, "problem: {problem}")?;
+    }
+    for warning in &warnings {
+        writeln!(errors, "warning: {warning}")?;
+    }
+    if let Some(settings) = settings {
+        settings.print(output)?;
+    } else {
+        writeln!(errors, "The server does not start with this environment.")?;
+    }
+    Ok(usable)
+}
+
+impl Settings {
+    fn of(config: &Config) -> Self {
+        let storage = &config.storage;
+        let Blobs::Disk { location, .. } = &storage.blobs;
+        Self {
+            hostname: config.service.hostname.clone(),
+            port: config.service.port,
+            service_did: config.service.did.as_str().to_owned(),
+            handle_domains: config.handles.domains.clone(),
+            invites_required: config.invites != Invites::Open,
+            data_directory: storage.data_directory.display().to_string(),
+            account_db: storage.account_db.display().to_string(),
+            sequencer_db: storage.sequencer_db.display().to_string(),
+            did_cache_db: storage.did_cache_db.display().to_string(),
+            actors: storage.actors.display().to_string(),
+            blobs: location.display().to_string(),
+            plc: config.identity.plc_url.to_string(),
+            crawlers: config.crawlers.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn print(&self, output: &mut impl Write) -> io::Result<()> {
+        let port = if self.port == 0 { "chosen by the system".to_owned() } else { self.port.to_string() };
+        let some = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        let rows = [
+            ("hostname", self.hostname.as_str()),
+            ("port", &port),
+            ("service DID", &self.service_did),
+            ("handle domains", &some(&self.handle_domains)),
+            ("invites", if self.invites_required { "required" } else { "not required" }),
+            ("data directory", &self.data_directory),
+            ("accounts", &self.account_db),
+            ("sequence", &self.sequencer_db),
+            ("DID cache", &self.did_cache_db),
+            ("actor stores", &self.actors),
+            ("blobs", &self.blobs),
+            ("PLC directory", &self.plc),
+            ("crawlers", &some(&self.crawlers)),
+        ];
+        for (name, value) in rows {
+            writeln!(output, "{name:<16}{value}")?;
+        }
+        Ok(())
+    }
+}

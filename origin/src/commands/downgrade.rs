@@ -1,0 +1,128 @@
+//! `prepare-downgrade`: leaving a data directory so that the reference server goes on with it.
+//!
+//! Everything is told that is to be told, what was begun is finished, and every database is one file again, its log
+//! emptied into it. Nothing of this is needed after a clean stop of a server whose log Litestream does not keep; it is
+//! after one that was killed. Done twice, it changes nothing more.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::announce::AnnounceError;
+use crate::app::App;
+use crate::db::{Db, DbError, Options};
+use crate::sequencer::SequenceError;
+
+/// What was seen to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Accounts whose commits were told.
+    pub told: usize,
+    /// Stores of accounts.
+    pub stores: usize,
+}
+
+/// Why the directory is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum DowngradeError {
+    /// What happened to accounts is not told.
+    #[error("what happened to accounts cannot be told")]
+    Announce(#[from] AnnounceError),
+    /// The commits of some accounts are not told.
+    #[error("the commits of {0} accounts cannot be told; the log of a start says why")]
+    Untold(usize),
+    /// Something that was begun cannot be finished, such as a change at a directory that is not reached.
+    #[error("what was begun for {0} accounts cannot be finished; the log of a start says why")]
+    Unfinished(usize),
+    /// The sequence failed.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// A database failed.
+    #[error("{} cannot be made one file", path.display())]
+    Db {
+        /// Which one.
+        path: PathBuf,
+        /// What it said.
+        source: DbError,
+    },
+    /// The stores cannot be found.
+    #[error("the stores cannot be listed")]
+    Io(#[from] io::Error),
+}
+
+/// Makes the directory ready. `seen_to` is told how many stores are done, again and again.
+///
+/// # Errors
+/// A [`DowngradeError`]: what was not seen to is as it was.
+pub async fn prepare(app: &App, mut seen_to: impl FnMut(usize)) -> Result<Ready, DowngradeError> {
+    app.announcements().deliver().await?;
+    let storage = &app.config().storage;
+    let swept = app.sweep().await.map_err(|source| failed(&storage.sequencer_db)(source))?;
+    if swept.failed > 0 {
+        return Err(DowngradeError::Untold(swept.failed));
+    }
+    app.finish_begun().await;
+    let begun = app.accounts().unfinished_blocking().map_err(|source| failed(&storage.account_db)(source))?;
+    if !begun.is_empty() {
+        return Err(DowngradeError::Unfinished(begun.len()));
+    }
+    app.actors().sequencer().roots_told().await?;
+
+    let mut ready = Ready { told: swept.told, stores: 0 };
+    for store in stores(&storage.actors)? {
+        settle(&store, app.actors().options(), true).await?;
+        ready.stores += 1;
+        seen_to(ready.stores);
+    }
+    for path in [&storage.account_db, &storage.sequencer_db, &storage.did_cache_db] {
+        if path.exists() {
+            settle(path, app.actors().options(), false).await?;
+        }
+    }
+    Ok(ready)
+}
+
+/// Makes one database one file; a store's events, which all are told, go.
+async fn settle(path: &Path, options: Options, store: bool) -> Result<(), DowngradeError> {
+    let of = path.to_owned();
+    let settled = crate::db::blocking(move || -> Result<(), DbError> {
+        let db = Db::open_existing(&of, options)?;
+        if store {
+            db.write_blocking(|tx| -> Result<(), DbError> {
+                let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'headwater_pending'";
+                if tx.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0 {
+                    tx.execute(r#"DELETE FROM "headwater_pending""#, [])?;
+                }
+                Ok(())
+            })?;
+        }
+        db.checkpoint_blocking()
+    });
+    settled.await.map_err(failed(path))
+}
+
+fn failed(path: &Path) -> impl FnOnce(DbError) -> DowngradeError {
+    let path = path.to_owned();
+    move |source| DowngradeError::Db { path, source }
+}
+
+/// Every account's store: `<two hex digits>/<DID>/store.sqlite`.
+fn stores(actors: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut stores = Vec::new();
+    if !actors.exists() {
+        return Ok(stores);
+    }
+    for shard in fs::read_dir(actors)? {
+        let shard = shard?.path();
+        if !shard.is_dir() {
+            continue;
+        }
+        for account in fs::read_dir(shard)? {
+            let store = account?.path().join("store.sqlite");
+            if store.is_file() {
+                stores.push(store);
+            }
+        }
+    }
+    Ok(stores)
+}

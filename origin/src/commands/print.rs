@@ -1,0 +1,65 @@
+//! What came of a command, for people or as JSON.
+
+use std::io::{self, Write};
+
+use super::{AccountInfo, Outcome};
+
+impl Outcome {
+    /// Prints it, aligned; as one line of JSON with `json`.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn print(&self, json: bool, output: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Account(account) if json => line(account, output),
+            Self::Account(account) => account.print(output),
+            Self::Accounts { accounts, .. } => accounts.iter().try_for_each(|account| match json {
+                true => line(account, output),
+                false => account.print_row(output),
+            }),
+            Self::Deleted(existed) if json => line(&serde_json::json!({ "existed": existed }), output),
+            Self::Deleted(true) => writeln!(output, "The account is deleted."),
+            Self::Deleted(false) => writeln!(output, "There was no such account; what was left of it is deleted."),
+            Self::Invites(codes) if json => line(codes, output),
+            Self::Invites(codes) => codes.iter().try_for_each(|code| writeln!(output, "{code}")),
+            Self::Sequence(sequence) if json => line(sequence, output),
+            Self::Sequence(sequence) => {
+                let rows = [
+                    ("last event", sequence.last),
+                    ("accounts to look at", sequence.dirty),
+                    ("changes to tell", sequence.waiting),
+                    ("consumers", sequence.consumers),
+                ];
+                rows.iter().try_for_each(|(name, value)| writeln!(output, "{name:<20}{value}"))
+            }
+        }
+    }
+}
+
+impl AccountInfo {
+    fn print(&self, output: &mut impl Write) -> io::Result<()> {
+        let rows = [
+            ("DID", Some(self.did.as_str())),
+            ("handle", self.handle.as_ref().map(shared::syntax::Handle::as_str)),
+            ("status", Some(&self.status)),
+            ("e-mail", self.email.as_deref()),
+            ("confirmed", self.email_confirmed_at.as_deref()),
+            ("created", Some(&self.created_at)),
+            ("taken down", self.takedown_ref.as_deref()),
+            ("deactivated", self.deactivated_at.as_deref()),
+            ("revision", self.rev.as_deref()),
+        ];
+        rows.iter().try_for_each(|(name, value)| writeln!(output, "{name:<13}{}", value.unwrap_or("-")))
+    }
+
+    fn print_row(&self, output: &mut impl Write) -> io::Result<()> {
+        let handle = self.handle.as_ref().map_or("-", shared::syntax::Handle::as_str);
+        let email = self.email.as_deref().unwrap_or("-");
+        writeln!(output, "{:<32}  {:<11}  {handle:<30}  {email}", self.did.as_str(), self.status)
+    }
+}
+
+fn line(value: &impl serde::Serialize, output: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *output, value)?;
+    writeln!(output)
+}

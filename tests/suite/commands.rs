@@ -1,0 +1,231 @@
+//! The operator's commands, given as an operator gives them: to a server that runs, and where none does.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use reqwest::Client;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::process::{headwater, of_headwater};
+use tests::{Plc, Process};
+use tokio::io::AsyncWriteExt as _;
+
+/// A data directory, and the server on it if one runs.
+struct Place {
+    plc: Plc,
+    directory: TempDir,
+    server: Option<Process>,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+struct Said {
+    success: bool,
+    output: String,
+    errors: String,
+}
+
+impl Said {
+    /// The lines of its output as JSON.
+    fn json(&self) -> Vec<Value> {
+        assert!(self.success, "{self:?}");
+        self.output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_headwater-under-test"))
+}
+
+impl Place {
+    async fn new(serve: bool) -> Self {
+        let mut place = Self { plc: Plc::start().await, directory: tempfile::tempdir().unwrap(), server: None };
+        if serve {
+            place.serve().await;
+        }
+        place
+    }
+
+    async fn serve(&mut self) {
+        self.server = Some(Process::start(headwater(&program(), self.directory.path(), &self.plc)).await);
+    }
+
+    async fn run(&self, words: &[&str]) -> Said {
+        self.run_with(words, "").await
+    }
+
+    /// Runs a command that reads `input`.
+    async fn run_with(&self, words: &[&str], input: &str) -> Said {
+        let mut command = of_headwater(&program(), self.directory.path(), &self.plc);
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing may be gone already.
+        let _unread = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+        let output = child.wait_with_output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said { success: output.status.success(), output: text(output.stdout), errors: text(output.stderr) }
+    }
+
+    /// The status of a log-in.
+    async fn logs_in(&self, password: &str) -> u16 {
+        let server = self.server.as_ref().unwrap();
+        let input = json!({ "identifier": "alice.test", "password": password });
+        let url = server.url("/xrpc/com.atproto.server.createSession");
+        Client::new().post(url).json(&input).send().await.unwrap().status().as_u16()
+    }
+
+    /// The place of the last event.
+    fn last(&self) -> u64 {
+        let sequence = Connection::open(self.directory.path().join("sequencer.sqlite")).unwrap();
+        let last: i64 = sequence.query_row("SELECT max(seq) FROM repo_seq", [], |row| row.get(0)).unwrap();
+        last.try_into().unwrap()
+    }
+}
+
+async fn an_account_is_made_shown_changed_and_deleted(serve: bool) {
+    let mut place = Place::new(serve).await;
+    let made = place.run(&["account", "create", "alice.test", "alice@example.com", "--json"]).await;
+    assert!(made.errors.contains("100 accounts"), "{made:?}");
+    let [account, password] = &made.json()[..] else { panic!("{made:?}") };
+    let (did, password) = (account["did"].as_str().unwrap(), password["password"].as_str().unwrap());
+    assert_eq!((account["handle"].as_str(), account["status"].as_str()), (Some("alice.test"), Some("active")));
+    assert_eq!(account["email"], "alice@example.com");
+    assert!(account["rev"].is_string(), "{account}");
+
+    let again = place.run(&["account", "create", "alice.test", "other@example.com"]).await;
+    assert!(!again.success && again.output.is_empty(), "{again:?}");
+    assert!(again.errors.contains("alice.test"), "{again:?}");
+
+    let named = place.run(&["account", "info", "alice.test", "--json"]).await.json();
+    assert_eq!(named, place.run(&["account", "info", did, "--json"]).await.json());
+    assert_eq!(named[0], *account);
+    assert_eq!(place.run(&["account", "list", "--json"]).await.json(), named);
+    let list = place.run(&["account", "list"]).await;
+    assert!(list.output.contains(did) && list.output.contains("alice.test") && list.output.lines().count() == 1);
+
+    let down = place.run(&["account", "takedown", "alice.test", "--json"]).await.json();
+    assert_eq!(down[0]["status"], "takendown");
+    if serve {
+        assert_eq!(place.logs_in(password).await, 401);
+    }
+    let up = place.run(&["account", "untakedown", did, "--json"]).await.json();
+    assert_eq!((&up[0]["status"], &up[0]["takedownRef"]), (&json!("active"), &Value::Null));
+
+    let set = place.run_with(&["account", "reset-password", did, "--password-stdin"], "a better one\n").await;
+    assert!(set.success && !set.output.contains("a better one"), "{set:?}");
+    if !serve {
+        place.serve().await;
+    }
+    assert_eq!((place.logs_in(password).await, place.logs_in("a better one").await), (401, 200));
+    if !serve {
+        place.server.take().unwrap().kill().await;
+    }
+
+    let kept = place.run(&["account", "delete", did]).await;
+    assert!(!kept.success && kept.errors.contains("--yes"), "{kept:?}");
+    assert!(place.run(&["account", "delete", did, "--yes"]).await.success);
+    let gone = place.run(&["account", "info", did]).await;
+    assert!(!gone.success && gone.errors.contains("there is no account"), "{gone:?}");
+    assert!(place.run(&["account", "list"]).await.output.is_empty());
+}
+
+#[tokio::test]
+async fn an_account_is_made_shown_changed_and_deleted_beside_a_server() {
+    an_account_is_made_shown_changed_and_deleted(true).await;
+}
+
+#[tokio::test]
+async fn an_account_is_made_shown_changed_and_deleted_without_a_server() {
+    an_account_is_made_shown_changed_and_deleted(false).await;
+}
+
+async fn the_sequence_is_raised_and_never_lowered(serve: bool) {
+    let place = Place::new(serve).await;
+    assert!(place.run(&["account", "create", "alice.test", "alice@example.com"]).await.success);
+    let status = place.run(&["sequencer", "status", "--json"]).await.json();
+    assert_eq!(status[0]["last"], place.last());
+    let raised = place.run(&["sequencer", "bump", "--to", "5000", "--json"]).await.json();
+    assert_eq!(raised[0]["last"], 5000);
+    let lower = place.run(&["sequencer", "bump", "--to", "10"]).await;
+    assert!(!lower.success && lower.errors.contains("5000"), "{lower:?}");
+    assert!(place.run(&["account", "takedown", "alice.test"]).await.success);
+    assert_eq!(place.last(), 5001);
+}
+
+#[tokio::test]
+async fn the_sequence_is_raised_and_never_lowered_beside_a_server() {
+    the_sequence_is_raised_and_never_lowered(true).await;
+}
+
+#[tokio::test]
+async fn the_sequence_is_raised_and_never_lowered_without_a_server() {
+    the_sequence_is_raised_and_never_lowered(false).await;
+}
+
+#[tokio::test]
+async fn invite_codes_are_made_beside_a_server_and_without() {
+    for serve in [true, false] {
+        let place = Place::new(serve).await;
+        let made = place.run(&["invite", "create", "--count", "3", "--uses", "2"]).await;
+        assert!(made.success && made.output.lines().count() == 3, "{made:?}");
+        let accounts = Connection::open(place.directory.path().join("account.sqlite")).unwrap();
+        for code in made.output.lines() {
+            let sql = "SELECT availableUses FROM invite_code WHERE code = ?1";
+            assert_eq!(accounts.query_row(sql, [code], |row| row.get::<_, i64>(0)).unwrap(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_a_killed_server_left_is_made_ready_for_the_reference_server() {
+    let mut place = Place::new(true).await;
+    assert!(place.run(&["account", "create", "alice.test", "alice@example.com"]).await.success);
+    let refused = place.run(&["prepare-downgrade"]).await;
+    assert!(!refused.success && refused.errors.contains("stop the server first"), "{refused:?}");
+    place.server.take().unwrap().kill().await;
+    for _ in 0..2 {
+        let ready = place.run(&["prepare-downgrade"]).await;
+        assert!(ready.success && ready.output.contains("1 stores"), "{ready:?}");
+        let mut directories = vec![place.directory.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                let log = path.to_str().unwrap().ends_with("-wal");
+                assert!(!log || path.metadata().unwrap().len() == 0, "{}", path.display());
+                if path.is_dir() {
+                    directories.push(path);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_its_owner_may_use_the_socket_and_another_version_is_told_so() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    let place = Place::new(true).await;
+    assert!(place.run(&["sequencer", "status"]).await.success);
+    let path = place.directory.path().join("headwater.sock");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":1,"command":"unheardOf"}"#] {
+        let mut stream = BufReader::new(tokio::net::UnixStream::connect(&path).await.unwrap());
+        stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_line(&mut answer).await.unwrap();
+        assert!(answer.contains("refused") && answer.contains("another version"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_with_a_long_path_takes_commands_too() {
+    let plc = Plc::start().await;
+    let directory = tempfile::tempdir_in(std::env::temp_dir()).unwrap();
+    let long = directory.path().join("a-very-long-name-".repeat(10));
+    std::fs::create_dir(&long).unwrap();
+    let _server = Process::start(headwater(&program(), &long, &plc)).await;
+    let output = of_headwater(&program(), &long, &plc).args(["sequencer", "status"]).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
