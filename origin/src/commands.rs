@@ -9,6 +9,8 @@ pub mod downgrade;
 mod print;
 pub mod socket;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use shared::api::Secret;
 use shared::api::server::CreateAccount;
@@ -22,9 +24,15 @@ use crate::lifecycle::{self, LifecycleError};
 use crate::sequencer::SequenceError;
 
 pub use check::check_config;
+use socket::AskError;
 
 /// Who holds invite codes that are made here.
 const ADMIN: &str = "admin";
+/// How long nobody may answer who has the data directory, and how often that is looked at.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
+/// The highest place that consumers written in JavaScript can tell from the next; far above what is ever reached.
+const MAX_PLACE: u64 = (1 << 53) - 1;
 /// How many accounts are listed at a time.
 const PAGE: u32 = 500;
 
@@ -145,6 +153,9 @@ pub enum CommandError {
         /// Where it is.
         last: u64,
     },
+    /// A place that consumers cannot count with.
+    #[error("the sequence can be raised to {} at most", MAX_PLACE - 1)]
+    TooHigh,
     /// What an account's change was refused for.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
@@ -167,7 +178,7 @@ pub enum ExecuteError {
     Open(#[from] OpenError),
     /// The server that has it cannot be asked.
     #[error("a server has the data directory, and cannot be asked")]
-    Ask(#[from] socket::AskError),
+    Ask(#[from] AskError),
     /// It was refused, or failed.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -178,11 +189,21 @@ pub enum ExecuteError {
 /// # Errors
 /// An [`ExecuteError`].
 pub async fn execute(config: Config, command: Command) -> Result<Outcome, ExecuteError> {
-    let directory = config.storage.data_directory.clone();
-    match App::open(config) {
-        Ok(app) => Ok(run(&app, command).await?),
-        Err(OpenError::InUse(_)) => Ok(socket::ask(&directory, command).await?),
-        Err(error) => Err(error.into()),
+    let mut waited = Duration::ZERO;
+    loop {
+        match App::open(config.clone()) {
+            Ok(app) => return Ok(run(&app, command).await?),
+            Err(OpenError::InUse(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match socket::ask(&config.storage.data_directory, command.clone()).await {
+            // Who has the directory is about to listen or to end, or is a command like this one.
+            Err(AskError::Nobody(_)) if waited < PATIENCE => {
+                tokio::time::sleep(PAUSE).await;
+                waited += PAUSE;
+            }
+            answered => return Ok(answered?),
+        }
     }
 }
 
@@ -239,6 +260,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
             Ok(Outcome::Invites(made.into_iter().flat_map(|(_, codes)| codes).collect()))
         }
         Command::SequencerStatus => sequence(app).await,
+        Command::RaiseSequence(place) if place >= MAX_PLACE => Err(CommandError::TooHigh),
         Command::RaiseSequence(place) => {
             let sequencer = app.actors().sequencer();
             let last = sequencer.raise(place).await?;

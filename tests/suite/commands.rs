@@ -149,6 +149,8 @@ async fn the_sequence_is_raised_and_never_lowered(serve: bool) {
     assert_eq!(raised[0]["last"], 5000);
     let lower = place.run(&["sequencer", "bump", "--to", "10"]).await;
     assert!(!lower.success && lower.errors.contains("5000"), "{lower:?}");
+    let highest = place.run(&["sequencer", "bump", "--to", "9007199254740991"]).await;
+    assert!(!highest.success && highest.errors.contains("at most"), "{highest:?}");
     assert!(place.run(&["account", "takedown", "alice.test"]).await.success);
     assert_eq!(place.last(), 5001);
 }

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`dev`], [`mod@test`], [`soak`], [`bench`]: the commands.
+//! - [`dev`], [`mod@test`], [`soak`], [`mod@bench`]: the commands.
 //! - [`tools`]: what is installed and how, into [`cache`], outside the checkout and outside `target/`.
 //! - [`worker`]: building the edge.
 //! - [`process`]: running and ending other programs. [`environment`]: what the caller's environment says.

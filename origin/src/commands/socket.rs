@@ -24,9 +24,8 @@ const NAME: &str = "headwater.sock";
 const VERSION: u32 = 1;
 /// The longest path that a socket can have everywhere, in bytes.
 const PATH_LEN: usize = 100;
-/// How long a server that starts may take until it listens, and how often it is looked for.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long after a connection could not be taken the next one is.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The longest line, in bytes.
 const LINE_LEN: u64 = 1024 * 1024;
 
@@ -46,6 +45,9 @@ enum Answer {
 /// Why a running server did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
+    /// Nobody listens.
+    #[error("nobody listens at its socket")]
+    Nobody(#[source] io::Error),
     /// It cannot be reached, or ended before it answered. What was asked for may be done or not.
     #[error("its socket cannot be used")]
     Io(#[from] io::Error),
@@ -62,7 +64,13 @@ pub enum AskError {
 /// # Errors
 /// An [`AskError`].
 pub async fn ask(directory: &Path, command: Command) -> Result<Outcome, AskError> {
-    let mut stream = connect(directory).await?;
+    let mut stream = {
+        let (_open, path) = short_path(directory)?;
+        UnixStream::connect(path).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::Nobody(error),
+            _ => error.into(),
+        })?
+    };
     let mut line = serde_json::to_vec(&Request { version: VERSION, command }).map_err(AskError::Answer)?;
     line.push(b'\n');
     stream.write_all(&line).await?;
@@ -74,24 +82,6 @@ pub async fn ask(directory: &Path, command: Command) -> Result<Outcome, AskError
     match serde_json::from_str(&answer).map_err(AskError::Answer)? {
         Answer::Done(outcome) => Ok(outcome),
         Answer::Refused(why) => Err(AskError::Refused(why)),
-    }
-}
-
-/// Connects to the server that has `directory`, which may be about to listen.
-async fn connect(directory: &Path) -> io::Result<UnixStream> {
-    let (_open, path) = short_path(directory)?;
-    let mut waited = Duration::ZERO;
-    loop {
-        match UnixStream::connect(&path).await {
-            Err(error)
-                if waited < PATIENCE
-                    && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-            {
-                tokio::time::sleep(PAUSE).await;
-                waited += PAUSE;
-            }
-            connected => return connected,
-        }
     }
 }
 
