@@ -182,6 +182,18 @@ async fn blocks_are_had_by_their_cids() {
 }
 
 #[tokio::test]
+async fn a_write_is_in_the_list_of_repositories_once_it_is_answered() {
+    let host = Host::new().await;
+    let alice = host.account("alice").await;
+    for write in 0..20 {
+        let written = host.post(&alice, "one", write).await;
+        let (_, list) = host.json("listRepos", &[]).await;
+        let (commit, listed) = (&written["commit"], &list["repos"][0]);
+        assert_eq!((&listed["head"], &listed["rev"]), (&commit["cid"], &commit["rev"]));
+    }
+}
+
+#[tokio::test]
 async fn repositories_are_listed_page_by_page_whatever_they_are_worth() {
     let host = Host::new().await;
     let mut accounts = Vec::new();

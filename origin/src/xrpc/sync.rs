@@ -136,6 +136,8 @@ pub(super) async fn get_repo_status(
 pub(super) async fn list_repos(
     Call { app, params: ListReposParams { limit, cursor }, .. }: Call<(), ListReposParams>,
 ) -> Answer<Public<ListReposOutput>> {
+    // What was written before is in the list. If it cannot be brought up to date, which is logged, it is as it is.
+    let _behind = app.actors().sequencer().roots_told().await;
     let (repos, cursor) = app.accounts().repos(limit.get().into(), cursor.as_deref()).await?;
     Ok(Public(ListReposOutput { cursor, repos: repos.into_iter().filter_map(listed).collect() }))
 }
