@@ -9,17 +9,18 @@
 //! run at once, a few more wait, and the rest are turned away with [`AccountError::Busy`] before anything about an account
 //! is looked up: being turned away tells nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use shared::syntax::Did;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::AccountError;
-use crate::db;
+use crate::db::DbError;
 use crate::random;
 
 /// The longest password that can be chosen, in UTF-16 units.
@@ -68,7 +69,12 @@ pub(super) struct Passwords {
     places: Arc<Semaphore>,
     /// A permit for everyone who runs.
     running: Arc<Semaphore>,
+    /// Threads that do nothing else, as many as may run. The allocator keeps what a thread has freed for that thread: of
+    /// a pool's many threads each would come to keep 16 MiB.
+    threads: mpsc::Sender<Work>,
 }
+
+type Work = Box<dyn FnOnce() + Send>;
 
 /// The right to have passwords hashed, one after the other.
 #[derive(Debug)]
@@ -80,9 +86,16 @@ pub(super) struct Place {
 impl Passwords {
     /// Hashes on at most `threads` threads, at least one.
     pub(super) fn new(threads: usize) -> Self {
-        let threads = threads.max(1);
+        let (queue, work) = mpsc::channel::<Work>();
+        let work = Arc::new(Mutex::new(work));
+        let started = (0..threads.max(1)).filter(|_| {
+            let work = Arc::clone(&work);
+            thread::Builder::new().name("password".to_owned()).spawn(move || run(&work)).is_ok()
+        });
+        // Where the system gives no thread nothing can be hashed, and everybody is turned away.
+        let threads = started.count();
         let places = Arc::new(Semaphore::new(threads.saturating_mul(1 + WAITING_PER_RUNNING)));
-        Self { places, running: Arc::new(Semaphore::new(threads)) }
+        Self { places, running: Arc::new(Semaphore::new(threads)), threads: queue }
     }
 
     /// Takes a place, if one is left.
@@ -118,13 +131,25 @@ impl Place {
         let running = Arc::clone(&self.passwords.running).acquire_owned().await.map_err(|_| AccountError::Busy)?;
         let place = Arc::clone(&self.permit);
         let password = password.to_owned();
-        db::blocking(move || {
+        let (done, hashed) = oneshot::channel();
+        let work = move || {
             let hash = derive(&password, &salt);
             // Given back by the thread that did the work: a caller that went away frees nothing before it is done.
             drop((running, place));
-            Ok(hash)
-        })
-        .await
+            let _gone = done.send(hash);
+        };
+        self.passwords.threads.send(Box::new(work)).map_err(|_| DbError::Abandoned)?;
+        Ok(hashed.await.map_err(|_| DbError::Abandoned)?)
+    }
+}
+
+/// Does what comes, until nobody is left who could send anything.
+fn run(work: &Mutex<mpsc::Receiver<Work>>) {
+    loop {
+        // One waits with the lock in its hand, the others wait for the lock.
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(next) = next else { return };
+        next();
     }
 }
 
