@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
-use origin::app::App;
+use origin::app::{App, OpenError};
 use origin::commands::{self, Command, Outcome, downgrade};
 use origin::config::Config;
 use origin::random;
@@ -279,7 +279,10 @@ fn is_meant(account: &AtIdentifier) -> anyhow::Result<bool> {
 }
 
 async fn prepare_downgrade() -> anyhow::Result<()> {
-    let app = App::open(Config::from_env()?).context("stop the server first")?;
+    let app = match App::open(Config::from_env()?) {
+        Err(error @ OpenError::InUse(_)) => return Err(error).context("stop the server first"),
+        opened => opened?,
+    };
     let ready = downgrade::prepare(&app, |stores| {
         if stores % 1000 == 0 {
             eprintln!("{stores} stores");

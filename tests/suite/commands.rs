@@ -186,6 +186,18 @@ async fn a_directory_that_a_killed_server_left_is_made_ready_for_the_reference_s
     let refused = place.run(&["prepare-downgrade"]).await;
     assert!(!refused.success && refused.errors.contains("stop the server first"), "{refused:?}");
     place.server.take().unwrap().kill().await;
+    let store = only_store(place.directory.path());
+    let pending = |sql: &str| {
+        let store = Connection::open(&store).unwrap();
+        let mut statement = store.prepare(sql).unwrap();
+        let revs = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        revs.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let (told, untold) = ("2222222222222", "7777777777777");
+    for rev in [told, untold] {
+        let sql = "INSERT INTO headwater_pending (rev, kind, event) VALUES ({rev}, 'append', x'00') RETURNING rev";
+        pending(&sql.replace("{rev}", &format!("'{rev}'")));
+    }
     for _ in 0..2 {
         let ready = place.run(&["prepare-downgrade"]).await;
         assert!(ready.success && ready.output.contains("1 stores"), "{ready:?}");
@@ -201,6 +213,13 @@ async fn a_directory_that_a_killed_server_left_is_made_ready_for_the_reference_s
             }
         }
     }
+    assert_eq!(pending("SELECT rev FROM headwater_pending"), [untold]);
+}
+
+/// The only account's store.
+fn only_store(directory: &std::path::Path) -> PathBuf {
+    let only = |directory: PathBuf| std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    only(only(directory.join("actors"))).join("store.sqlite")
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use shared::syntax::{Did, Tid};
+
 use crate::announce::AnnounceError;
 use crate::app::App;
 use crate::db::{Db, DbError, Options};
@@ -69,29 +71,32 @@ pub async fn prepare(app: &App, mut seen_to: impl FnMut(usize)) -> Result<Ready,
     app.actors().sequencer().roots_told().await?;
 
     let mut ready = Ready { told: swept.told, stores: 0 };
-    for store in stores(&storage.actors)? {
-        settle(&store, app.actors().options(), true).await?;
+    for (did, store) in stores(&storage.actors)? {
+        let (sequencer, sequence) = (app.actors().sequencer().clone(), &storage.sequencer_db);
+        let told = crate::db::blocking(move || sequencer.head_blocking(&did)).await;
+        settle(&store, app.actors().options(), told.map_err(failed(sequence))?).await?;
         ready.stores += 1;
         seen_to(ready.stores);
     }
     for path in [&storage.account_db, &storage.sequencer_db, &storage.did_cache_db] {
         if path.exists() {
-            settle(path, app.actors().options(), false).await?;
+            settle(path, app.actors().options(), None).await?;
         }
     }
     Ok(ready)
 }
 
-/// Makes one database one file; a store's events, which all are told, go.
-async fn settle(path: &Path, options: Options, store: bool) -> Result<(), DowngradeError> {
+/// Makes one database one file. A store's events up to the one that was `told` last go; any above it, as there are after a
+/// restore of an older sequence, stay for the next start of this server.
+async fn settle(path: &Path, options: Options, told: Option<Tid>) -> Result<(), DowngradeError> {
     let of = path.to_owned();
     let settled = crate::db::blocking(move || -> Result<(), DbError> {
         let db = Db::open_existing(&of, options)?;
-        if store {
+        if let Some(told) = told {
             db.write_blocking(|tx| -> Result<(), DbError> {
                 let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'headwater_pending'";
                 if tx.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0 {
-                    tx.execute(r#"DELETE FROM "headwater_pending""#, [])?;
+                    tx.execute(r#"DELETE FROM "headwater_pending" WHERE "rev" <= ?1"#, [told.as_str()])?;
                 }
                 Ok(())
             })?;
@@ -107,7 +112,7 @@ fn failed(path: &Path) -> impl FnOnce(DbError) -> DowngradeError {
 }
 
 /// Every account's store: `<two hex digits>/<DID>/store.sqlite`.
-fn stores(actors: &Path) -> io::Result<Vec<PathBuf>> {
+fn stores(actors: &Path) -> io::Result<Vec<(Did, PathBuf)>> {
     let mut stores = Vec::new();
     if !actors.exists() {
         return Ok(stores);
@@ -118,9 +123,12 @@ fn stores(actors: &Path) -> io::Result<Vec<PathBuf>> {
             continue;
         }
         for account in fs::read_dir(shard)? {
-            let store = account?.path().join("store.sqlite");
-            if store.is_file() {
-                stores.push(store);
+            let account = account?;
+            let (name, store) = (account.file_name(), account.path().join("store.sqlite"));
+            if let Some(did) = name.to_str().and_then(|name| Did::parse(name).ok())
+                && store.is_file()
+            {
+                stores.push((did, store));
             }
         }
     }
