@@ -52,7 +52,7 @@ pub(crate) fn peer(name: &str) -> Result<PathBuf, String> {
 /// # Panics
 ///
 /// With `CI=true`, where everything has to run.
-pub(crate) fn skip(reason: &str) {
+pub fn skip(reason: &str) {
     // The test's thread has the test's name.
     let line = format!("{}: {reason}", std::thread::current().name().unwrap_or("a test"));
     assert!(variable("CI").as_deref() != Some("true"), "{line}");

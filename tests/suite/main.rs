@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod crash;
 mod crawlers;
+mod durability;
 mod edge;
 mod firehose;
 mod handle;
