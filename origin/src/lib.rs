@@ -31,6 +31,10 @@
 //! cores of a virtual machine that others were busy on, so that the ratios hold better than the times. The reference is
 //! `@atproto/pds` 0.5.35 on a copy of the same directory; its answers were compared first.
 //!
+//! The rows are of two runs, both made before passwords were hashed on threads of their own and before listRepos waited for
+//! the newest roots: createSession and what is resident may differ now. The server under measurement had the allocator
+//! settings of the image (`origin/Dockerfile`); a bare binary keeps more after log-ins.
+//!
 //! | operation | Headwater | reference | times |
 //! |---|---|---|---|
 //! | createRecord at 100 records | 668 | 11,631 | 17.4 |
