@@ -14,7 +14,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ use mirror::Mirror;
 use writer::{Account, Random, Writer};
 
 const KILLS: u64 = 20;
+/// How many writes are acknowledged at least before a server is killed, however slow the machine is.
+const LEAST: u64 = 8;
 const PASSWORD: &str = "correct horse";
 
 /// A data directory that servers come and go on.
@@ -56,6 +58,16 @@ impl Scene {
 
     async fn start(&self) -> Process {
         Process::start(self.command()).await
+    }
+
+    /// Waits until this many more writes are acknowledged.
+    async fn wait_for_writes(&self, more: u64) {
+        let enough = self.ledger.lock().unwrap().count + more;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.ledger.lock().unwrap().count < enough {
+            assert!(Instant::now() < deadline, "{more} writes are not acknowledged within a minute");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Checks everything, with the server running and nobody writing.
@@ -178,7 +190,8 @@ async fn a_server_that_is_killed_again_and_again_loses_nothing() {
         }
         let delay = Duration::from_millis(random.below(150));
         clients.spawn(newcomer(server.url(""), format!("new{life}"), delay, Arc::clone(&scene.ledger)));
-        tokio::time::sleep(Duration::from_millis(20 + random.below(300))).await;
+        scene.wait_for_writes(LEAST + random.below(20)).await;
+        tokio::time::sleep(Duration::from_millis(random.below(50))).await;
         let before = scene.ledger.lock().unwrap().doubts;
         server.kill().await;
         clients.join_all().await;
@@ -208,5 +221,5 @@ async fn a_server_that_is_killed_again_and_again_loses_nothing() {
         "SOAK {kills} kills, {under_way} with a write under way; {count} acknowledged writes, {newcomers} newcomers"
     );
     assert!(under_way * 4 >= kills, "{under_way} of {kills} kills met a write under way");
-    assert!(count >= kills * 10, "{count} writes were acknowledged");
+    assert!(count >= kills * LEAST, "{count} writes were acknowledged");
 }
