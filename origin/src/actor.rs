@@ -32,6 +32,8 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::blobstore::{Blobstore, BlobstoreError};
 use crate::db::{DbError, Options, blocking};
+use crate::fault;
+use crate::files::remove_directory;
 use crate::sequencer::Sequencer;
 
 pub use commit::{Backlink, Committed, Prepared, WriteError};
@@ -179,12 +181,10 @@ impl Actors {
         let _nobody_writes = store.lock().await;
         self.forget(did);
         self.blobs().delete_account(did).await?;
+        fault::point("destroy.blobs-gone");
         let directory = self.directory(did);
-        blocking(move || match std::fs::remove_dir_all(&directory) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ActorError::Io { path: directory, source }),
-            _ => Ok(()),
-        })
-        .await
+        blocking(move || remove_directory(&directory).map_err(|source| ActorError::Io { path: directory, source }))
+            .await
     }
 
     /// Where the files of blobs are.

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use crate::account::outbox::Waiting;
 use crate::account::{AccountError, Accounts};
 use crate::db::DbError;
+use crate::fault;
 use crate::sequencer::{Batch, NewHead, SequenceError, Sequencer};
 
 /// How many events are taken out of the outbox at a time; more than any one change has.
@@ -106,6 +107,7 @@ impl Inner {
                 let last = change.last;
                 let ticket = self.sequencer.append(change.into_batch()?, None);
                 ticket.await.map_err(|_| SequenceError::Stopped)??;
+                fault::point("announce.sequenced");
                 after = last;
                 *taken = Some(after);
             }

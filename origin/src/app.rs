@@ -8,7 +8,7 @@
 //! repositories stand), the accounts' own stores, identities.
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,6 +26,7 @@ use crate::blobstore::Blobstore;
 use crate::config::{Config, Invites};
 use crate::db::{Db, DbError};
 use crate::fetch::ClientError;
+use crate::files::make_directory;
 use crate::identity::{self, Resolver};
 use crate::lifecycle;
 use crate::mail::Mailer;
@@ -289,7 +290,7 @@ impl RootSink for Roots {
 
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
-    fs::create_dir_all(directory).map_err(|source| io(directory, source))?;
+    make_directory(directory).map_err(|source| io(directory, source))?;
     let path = directory.join("headwater.lock");
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(|source| io(&path, source))?;

@@ -315,6 +315,13 @@ impl Config {
         Self::from_variables(std::env::vars_os())
     }
 
+    /// Where a test wants this process to die.
+    #[cfg(debug_assertions)]
+    pub(crate) fn fault() -> Option<String> {
+        #[expect(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
+        std::env::var("HEADWATER_FAULT").ok()
+    }
+
     /// As [`Self::from_env`], of an environment that consists of `variables`.
     ///
     /// # Errors

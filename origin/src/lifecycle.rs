@@ -27,6 +27,7 @@ use crate::actor::{ActorError, WriteError};
 use crate::announce::AnnounceError;
 use crate::app::App;
 use crate::db::DbError;
+use crate::fault;
 use crate::identity::ResolveError;
 use crate::identity::plc::DirectoryError;
 use crate::sequencer::SequenceError;
@@ -141,10 +142,12 @@ pub async fn activate(app: &App, did: &Did) -> Result<Account, LifecycleError> {
     let account = app.accounts().by_did(did, Include::DEACTIVATED).await?;
     account.ok_or(AccountError::NotFound)?;
     let recommitted = app.actors().recommit(did).await?;
+    fault::point("activate.recommitted");
     let sync = recommitted.sync.clone();
     let events =
         |account: &Account| Ok(vec![account.account_event().encode()?, account.identity_event().encode()?, sync]);
     let account = app.accounts().activate(did, events).await?;
+    fault::point("activate.committed");
     let Err(error) = app.announcements().deliver().await else { return Ok(account) };
     // A commit must not pass the `#sync` that it follows.
     let app = app.clone();
@@ -159,6 +162,7 @@ pub async fn activate(app: &App, did: &Did) -> Result<Account, LifecycleError> {
 
 /// Tells what was done; the account as it is now.
 async fn told(app: &App, account: Account) -> Result<Account, LifecycleError> {
+    fault::point("change.committed");
     app.announcements().deliver().await?;
     Ok(account)
 }

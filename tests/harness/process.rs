@@ -140,6 +140,11 @@ impl Process {
         tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends").unwrap()
     }
 
+    /// Waits until it has ended by itself; `None` when it has not in so long. Then it is killed.
+    pub async fn ended_within(mut self, limit: Duration) -> Option<ExitStatus> {
+        tokio::time::timeout(limit, self.child.wait()).await.ok().map(Result::unwrap)
+    }
+
     /// The last lines of its log that were written as errors.
     pub fn errors(&self) -> Vec<String> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,7 @@ use super::store::{self, Blocks, Store, Writing};
 use super::{ActorError, Actors};
 use crate::blobstore::BlobstoreError;
 use crate::db::DbError;
+use crate::fault;
 use crate::sequencer::{Batch, NewHead, SequenceError};
 use crate::time::{now_datetime, now_micros};
 
@@ -151,8 +152,10 @@ impl Actors {
             // 1. The lock, nothing unsequenced before us, and every file where the transaction will say it is.
             let mut writing = store.lock().await;
             store.make_ready(&mut writing).await?;
+            fault::point("write.ready");
             let blobs = writes.iter().flat_map(|write| &write.blobs).cloned().collect();
             let placed = store.place(blobs).await?;
+            fault::point("write.placed");
 
             // 2. and 3. The transaction, and a place in the queue before anybody else can write.
             let (of, uploads) = (store.clone(), placed.clone());
@@ -161,6 +164,7 @@ impl Actors {
                     return Err(WriteError::NotAdmitted);
                 }
                 let committed = commit(&of, &mut writing, writes, &uploads, swap_commit.as_ref(), clock_id)?;
+                fault::point("write.committed");
                 Ok(committed.map(|(committed, event)| {
                     let (did, rev) = (of.did().clone(), committed.head.rev);
                     let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
@@ -173,8 +177,10 @@ impl Actors {
             })
             .await?;
             let Some((committed, ticket, files)) = handed else { return Ok(None) };
+            fault::point("write.handed-over");
             if let Some(_nobody_writes) = files {
                 store.end_uploads(placed).await;
+                fault::point("write.uploads-ended");
                 if let Err(error) = store.delete_released().await {
                     tracing::warn!(did = %store.did(), %error, "blobs that nothing refers to are not deleted yet");
                 }
@@ -182,6 +188,7 @@ impl Actors {
 
             // 4. The answer.
             ticket.await.map_err(|_| SequenceError::Stopped)??;
+            fault::point("write.sequenced");
             Ok(Some(committed))
         });
         task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))
@@ -221,6 +228,7 @@ fn commit(
         store::write_root(transaction, did, &diff.head)?;
         let event = Event::Commit(Commit::of(did.clone(), &diff)).encode()?;
         replace_pending(transaction, sequenced, rev, &event)?;
+        fault::point("write.written");
         Ok((diff.head.clone(), Some((Committed { head: diff.head, ops: diff.ops, released }, event))))
     })?;
     // Kept only now that it is committed: after a failure it is read again.

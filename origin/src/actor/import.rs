@@ -39,6 +39,7 @@ use super::recover::{drop_pending, recommit, rev_above};
 use super::store::{Store, Writing, read_root, write_root};
 use super::{ActorError, Actors, WriteError};
 use crate::db::{DbError, blocking};
+use crate::fault;
 use crate::sequencer::{Batch, NewHead, SequenceError};
 use crate::time::now_datetime;
 
@@ -168,17 +169,20 @@ impl Actors {
         let task = tokio::spawn(async move {
             let _alone = alone;
             let staging = blocking(move || staging.close_file()).await?;
+            fault::point("import.staged");
             let mut writing = store.lock().await;
             store.settle(&mut writing).await?;
             // 2. and 3.
             let of = Arc::clone(&store);
             let (writing, head, told) = blocking(move || -> Result<_, ImportError> {
                 let (head, sync) = replace(&of, &mut writing, staging, clock_id, is_active()?)?;
+                fault::point("import.committed");
                 Ok((writing, head, sync))
             })
             .await?;
             // 4. Before anybody hears of it.
             let settled = store.settle_blobs().await;
+            fault::point("import.settled");
             let ticket = told.map(|sync| {
                 let new = Some(NewHead { commit: head.commit.clone(), rev: head.rev });
                 let did = store.did().clone();
@@ -188,6 +192,7 @@ impl Actors {
             if let Some(ticket) = ticket {
                 let sequenced = ticket.await.unwrap_or(Err(SequenceError::Stopped));
                 sequenced.map_err(WriteError::from)?;
+                fault::point("import.sequenced");
             }
             settled?;
             Ok(head)
@@ -225,6 +230,7 @@ fn replace(
         let head = Head { commit: checked.commit, rev, data: checked.data };
         write_root(transaction, did, &head)?;
         drop_pending(transaction)?;
+        fault::point("import.written");
         if !active {
             return Ok((head, None));
         }

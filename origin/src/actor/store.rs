@@ -25,6 +25,8 @@ use tokio::sync::OwnedMutexGuard;
 use super::{ActorError, WriteError};
 use crate::blobstore::Blobstore;
 use crate::db::{Db, DbError, Options, Schema, Step, blocking};
+use crate::fault;
+use crate::files::{make_directory, remove_directory, sync_directory};
 use crate::sequencer::{Batch, NewHead, OnDone, SequenceError, Sequencer, Ticket};
 use crate::time::now_datetime;
 
@@ -171,16 +173,15 @@ impl Store {
             let path = path.to_owned();
             move |source| ActorError::Io { path, source }
         }
-        if self.directory.exists() {
-            fs::remove_dir_all(&self.directory).map_err(io(&self.directory))?;
-        }
-        fs::create_dir_all(&self.directory).map_err(io(&self.directory))?;
+        remove_directory(&self.directory).map_err(io(&self.directory))?;
+        make_directory(&self.directory).map_err(io(&self.directory))?;
         let path = self.directory.join("key");
         let mut options_of_key = File::options();
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options_of_key, 0o600);
         let mut file = options_of_key.write(true).create_new(true).open(&path).map_err(io(&path))?;
         file.write_all(&key.to_bytes()).and_then(|()| file.sync_all()).map_err(io(&path))?;
+        fault::point("store.key-written");
 
         let db = Db::open(&self.database(), options, &SCHEMA)?;
         let created = db.write_blocking(|transaction| first_commit(transaction, &self.did, key, rev));
@@ -189,9 +190,9 @@ impl Store {
             // The first commit of an empty tree breaks no rule and needs no block.
             _ => ActorError::Db(DbError::Abandoned),
         })?;
-        // The names of the files are durable only with the directories that hold them.
-        for directory in self.directory.ancestors().take(3) {
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(io(directory))?;
+        // The store, its shard, the stores and what they stand in; a process that died may have made each of them.
+        for directory in self.directory.ancestors().take(4) {
+            sync_directory(directory).map_err(io(directory))?;
         }
         self.opened.get_or_init(|| Opened { db, key: key.clone() });
         Ok(created)

@@ -1,5 +1,7 @@
 //! Records and blobs that are taken down: hidden, and kept for the day that they are not.
 //!
+//! Blobs are taken down where their files are seen to, by [`Actors::take_down_blob`](super::Actors::take_down_blob).
+//!
 //! Specification: lexicon `com.atproto.admin.updateSubjectStatus`.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -34,13 +36,4 @@ pub fn of_blob(connection: &Connection, cid: &Cid) -> Result<Option<Option<Strin
 pub fn set_record(transaction: &Transaction<'_>, uri: &AtUri, reference: Option<&str>) -> Result<bool, DbError> {
     let mut statement = transaction.prepare_cached(r#"UPDATE "record" SET "takedownRef" = ?2 WHERE "uri" = ?1"#)?;
     Ok(statement.execute(params![uri.as_str(), reference])? > 0)
-}
-
-/// Takes a blob's row down, or no longer without a `reference`. Returns whether there is one.
-///
-/// # Errors
-/// When the store fails.
-pub fn set_blob(transaction: &Transaction<'_>, cid: &Cid, reference: Option<&str>) -> Result<bool, DbError> {
-    let mut statement = transaction.prepare_cached(r#"UPDATE "blob" SET "takedownRef" = ?2 WHERE "cid" = ?1"#)?;
-    Ok(statement.execute(params![cid.to_string(), reference])? > 0)
 }

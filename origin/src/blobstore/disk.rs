@@ -19,6 +19,7 @@ use shared::cid::Cid;
 use shared::syntax::Did;
 
 use super::{Key, all};
+use crate::files::{make_directory, remove_directory, sync_directory};
 
 /// The three places of blobs.
 #[derive(Clone, Debug)]
@@ -150,7 +151,7 @@ impl Disk {
     /// Removes everything of an account.
     pub(super) fn delete_account(&self, did: &Did) -> io::Result<()> {
         for place in [&self.location, &self.temporary, &self.copies, &self.quarantine] {
-            found(fs::remove_dir_all(place.join(did.as_str())))?;
+            remove_directory(&place.join(did.as_str()))?;
         }
         Ok(())
     }
@@ -249,29 +250,6 @@ fn entries(directory: &Path) -> io::Result<Vec<DirEntry>> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
-}
-
-/// Makes a directory, and those above it, so that it stays.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    match fs::create_dir(directory) {
-        Ok(()) => directory.parent().map_or(Ok(()), sync_directory),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => match directory.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => {
-                make_directory(parent)?;
-                make_directory(directory)
-            }
-            _ => Err(error),
-        },
-        Err(error) => Err(error),
-    }
-}
-
-/// Sees to it that the names in a directory stay.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    // The parent of a relative path of one name.
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    File::open(directory)?.sync_all()
 }
 
 /// Moves a file. False: it is at neither place.

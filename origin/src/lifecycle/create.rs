@@ -19,6 +19,7 @@ use crate::account::{
 };
 use crate::actor::Created;
 use crate::app::App;
+use crate::fault;
 use crate::identity::plc::DirectoryError;
 use crate::random;
 
@@ -58,9 +59,11 @@ pub async fn create(app: &App, wanted: &CreateAccount, requester: Option<&Did>) 
     let tokens = making.make(key).await?;
     let did = identity.did().clone();
     // It is made, and will be told of, whatever happens now.
+    fault::point("create.committed");
     if let Err(error) = app.announcements().deliver().await {
         tracing::error!(%did, %error, "a new account is not sequenced yet");
     }
+    fault::point("create.told");
     Ok(Made { did, handle, tokens })
 }
 
@@ -83,7 +86,9 @@ async fn undo(app: &App, did: &Did, genesis: Option<&Cid>) -> Result<(), Lifecyc
             submit(app, did, &tombstone).await?;
         }
     }
+    fault::point("undo.ended");
     app.actors().destroy(did).await?;
+    fault::point("undo.destroyed");
     Ok(app.accounts().finished(did, Work::Creation(None)).await?)
 }
 
@@ -173,6 +178,7 @@ impl Making<'_> {
         // One who was here before and is not gone altogether.
         delete::finish(app, did).await?;
         app.accounts().note(did, Work::Creation(genesis.clone())).await?;
+        fault::point("create.noted");
         let made = self.store_register_and_insert(key).await;
         if let Err(error) = &made {
             // An operation may arrive after all that was sent and not answered: the next start looks again.
@@ -192,9 +198,11 @@ impl Making<'_> {
     async fn store_register_and_insert(self, key: SigningKey) -> Result<Tokens, LifecycleError> {
         let did = self.identity.did();
         let created: Created = self.app.actors().create(did, key).await?;
+        fault::point("create.stored");
         if let NewIdentity::Made(_, operation) = self.identity {
             submit(self.app, did, operation).await?;
         }
+        fault::point("create.registered");
         let deactivated = matches!(self.identity, NewIdentity::Brought(_));
         let new = NewAccount {
             did: did.clone(),

@@ -8,6 +8,7 @@ use shared::syntax::Did;
 use super::LifecycleError;
 use crate::account::{Include, Status, Work};
 use crate::app::App;
+use crate::fault;
 
 /// Deletes an account with everything in it, blobs included.
 ///
@@ -24,6 +25,7 @@ pub async fn delete(app: &App, did: &Did) -> Result<bool, LifecycleError> {
         let tombstone = Status::Deleted.event(did.clone()).encode().map_err(crate::account::AccountError::from)?;
         if existed {
             app.accounts().delete(did, vec![tombstone]).await?;
+            fault::point("delete.committed");
         }
         existed
     };
@@ -43,10 +45,13 @@ async fn follow(app: &App, did: &Did) -> Result<(), LifecycleError> {
         return Ok(());
     }
     app.announcements().deliver().await?;
+    fault::point("delete.told");
     let sequencer = app.actors().sequencer();
     if let Some(tombstone) = sequencer.last_status(did).await? {
         sequencer.forget(did.clone(), tombstone).await?;
     }
+    fault::point("delete.forgotten");
     app.actors().destroy(did).await?;
+    fault::point("delete.destroyed");
     Ok(app.accounts().finished(did, Work::Deletion).await?)
 }

@@ -7,6 +7,7 @@ use shared::syntax::Did;
 use super::{LifecycleError, submit};
 use crate::account::{AccountError, Work};
 use crate::app::App;
+use crate::fault;
 use crate::identity::plc::DirectoryError;
 
 /// Sends the operation to the directory, and tells that the identity has changed. Whether it may be sent is the caller's
@@ -16,6 +17,7 @@ use crate::identity::plc::DirectoryError;
 /// [`LifecycleError::Directory`] if the directory does not take it; whatever fails.
 pub async fn change_identity(app: &App, did: &Did, operation: &Operation) -> Result<(), LifecycleError> {
     app.accounts().note(did, Work::Identity).await?;
+    fault::point("identity.noted");
     if let Err(error) = submit(app, did, operation).await {
         // Where it is not known whether it arrived, the next start tells of it: consumers look it up themselves.
         if !matches!(error, DirectoryError::Fetch(_) | DirectoryError::Failed { .. }) {
@@ -23,6 +25,7 @@ pub async fn change_identity(app: &App, did: &Did, operation: &Operation) -> Res
         }
         return Err(error.into());
     }
+    fault::point("identity.registered");
     tell(app, did).await?;
     if let Err(error) = app.identity().refresh_did(did).await {
         tracing::debug!(%did, %error, "a document that was just changed cannot be had");
@@ -46,6 +49,7 @@ async fn tell(app: &App, did: &Did) -> Result<(), LifecycleError> {
     let of = did.clone();
     let events = move |_: &_| Ok(vec![Event::Identity(Identity { did: of, handle: None }).encode()?]);
     app.accounts().announce(did, events).await?;
+    fault::point("identity.committed");
     app.accounts().finished(did, Work::Identity).await?;
     if let Err(error) = app.announcements().deliver().await {
         tracing::error!(%did, %error, "a changed identity is not told yet");

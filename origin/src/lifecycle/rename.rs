@@ -9,6 +9,7 @@ use shared::syntax::{Did, Handle};
 use super::{DocumentFault, LifecycleError, submit};
 use crate::account::{Account, AccountError, HandleClaim, HandleError, Include, Rigour, Work};
 use crate::app::App;
+use crate::fault;
 use crate::identity::plc::DirectoryError;
 
 /// Gives an account another handle, or tells the same one again.
@@ -27,6 +28,7 @@ pub async fn rename(app: &App, did: &Did, handle: &str, rigour: Rigour) -> Resul
     let _spoken_for = accounts.reserve_handle(did, &handle).await?;
     if did.is_plc() {
         accounts.note(did, Work::Renaming(handle.clone())).await?;
+        fault::point("rename.noted");
         if let Err(error) = rename_at_directory(app, did, &handle).await {
             // Where it is not known whether the document has changed, the next start finds out.
             if !matches!(error, LifecycleError::Directory(DirectoryError::Fetch(_) | DirectoryError::Failed { .. })) {
@@ -40,6 +42,7 @@ pub async fn rename(app: &App, did: &Did, handle: &str, rigour: Rigour) -> Resul
             return Err(LifecycleError::OtherHandle);
         }
     }
+    fault::point("rename.registered");
     let account = take_over(app, did, &handle).await?;
     if let Err(error) = app.identity().refresh_did(did).await {
         tracing::debug!(%did, %error, "a document that was just changed cannot be had");

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{Batch, Frames, NewHead, OnDone, SequenceError};
 use crate::db::{Db, DbError};
+use crate::fault;
 use crate::time::now_datetime;
 
 /// At most how many requests share a transaction.
@@ -159,7 +160,9 @@ impl Moved {
             return Ok(());
         }
         self.told_at = Instant::now();
+        fault::point("roots.due");
         let told = self.roots.moved(&self.heads);
+        fault::point("roots.told");
         match &told {
             Ok(()) => self.heads.clear(),
             Err(error) => {
@@ -245,8 +248,18 @@ impl Writer {
         let mut written = Written::default();
         let gaps = &self.gaps;
         let outcomes = self.db.write_blocking(|transaction| -> Result<_, DbError> {
-            group.iter().map(|request| write(transaction, request, gaps, &mut written)).collect::<Result<Vec<_>, _>>()
+            let outcomes = group
+                .iter()
+                .map(|request| write(transaction, request, gaps, &mut written))
+                .collect::<Result<Vec<_>, _>>();
+            if !written.frames.is_empty() {
+                fault::point("sequence.written");
+            }
+            outcomes
         });
+        if !written.frames.is_empty() {
+            fault::point("sequence.committed");
+        }
         match outcomes {
             Ok(outcomes) => {
                 for did in &written.closed {
@@ -261,7 +274,11 @@ impl Writer {
                     self.moved.heads.remove(did);
                 }
                 self.moved.heads.extend(written.heads);
+                let events = !written.frames.is_empty();
                 self.frames.publish(written.frames);
+                if events {
+                    fault::point("sequence.published");
+                }
                 if let Some(place) = written.raised {
                     self.frames.raise(place);
                 }

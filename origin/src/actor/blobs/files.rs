@@ -19,6 +19,7 @@ use crate::actor::store::Store;
 use crate::actor::{ActorError, Actors, WriteError};
 use crate::blobstore::{BlobstoreError, Key};
 use crate::db::{DbError, blocking};
+use crate::fault;
 use crate::time::now_datetime;
 
 /// How many blobs are looked at together.
@@ -118,6 +119,7 @@ impl Store {
                 return Ok(());
             }
             self.blobs().delete_many(self.did(), unneeded).await?;
+            fault::point("release.deleted");
             let store = Arc::clone(self);
             blocking(move || -> Result<(), WriteError> {
                 Ok(store.db()?.write_blocking(|transaction| strike(transaction, &listed))?)
@@ -175,6 +177,7 @@ impl Actors {
         let reference = reference.unwrap_or_else(|| now_datetime().as_str().to_owned());
         // Not served from here on; then out of the way.
         let known = set_takedown(&store, cid, Some(reference)).await?;
+        fault::point("takedown.marked");
         store.blobs().quarantine(did, cid).await?;
         Ok(known)
     }
@@ -187,6 +190,7 @@ impl Actors {
         let store = self.store(did).await?;
         let _nobody_writes = store.lock().await;
         store.blobs().unquarantine(did, cid).await?;
+        fault::point("restore.moved");
         set_takedown(&store, cid, None).await
     }
 }

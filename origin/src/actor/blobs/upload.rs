@@ -16,6 +16,7 @@ use crate::actor::store::Store;
 use crate::actor::{ActorError, Actors};
 use crate::blobstore::{BlobstoreError, Key, TemporaryBlob};
 use crate::db::{DbError, blocking};
+use crate::fault;
 use crate::time::now_datetime;
 
 /// Why an upload was not taken.
@@ -74,6 +75,7 @@ impl Actors {
     {
         let store = self.store(did).await?;
         let upload = self.blobs().put_temporary(did, body, declared, limit).await?;
+        fault::point("upload.kept");
         // A task of its own: a client that goes away must not stop it between its steps.
         let task = tokio::spawn(async move {
             let _nobody_writes = store.lock().await;
@@ -107,11 +109,13 @@ impl Store {
         if stays {
             // Also when it should be there: the file may have been lost.
             self.blobs().make_permanent(self.did(), &[(upload.key.clone(), upload.cid.clone())]).await?;
+            fault::point("upload.placed");
         }
         if !known.permanent {
             let (store, upload) = (Arc::clone(self), upload.clone());
             blocking(move || write_down(&store, &upload, (!stays).then_some(&upload.key))).await?;
         }
+        fault::point("upload.written-down");
         let mut over: Vec<Key> = known.waits_as.into_iter().collect();
         over.extend(stays.then(|| upload.key.clone()));
         if !over.is_empty()

@@ -124,20 +124,11 @@ async fn update_record(app: &App, uri: &AtUri, takedown: &StatusAttr) -> Answer<
 }
 
 async fn update_blob(app: &App, did: &Did, cid: &Cid, takedown: &StatusAttr) -> Answer<()> {
-    let (blobs, store) = (app.actors().blobs(), app.actors().store(did).await?);
-    if !takedown.applied {
-        // While the row hides it, so that it is never promised and not there.
-        blobs.unquarantine(did, cid).await?;
-    }
-    let (wanted, reference) = (cid.clone(), reference(takedown));
-    let found = store.db()?.write(move |tx| takedown::set_blob(tx, &wanted, reference.as_deref())).await?;
-    if !found {
-        return Err(XrpcError::refused(error_name::NOT_FOUND, "Subject not found"));
-    }
-    if takedown.applied {
-        blobs.quarantine(did, cid).await?;
-    }
-    Ok(())
+    let found = match takedown.applied {
+        true => app.actors().take_down_blob(did, cid, takedown.reference.clone()).await?,
+        false => app.actors().restore_blob(did, cid).await?,
+    };
+    if found { Ok(()) } else { Err(XrpcError::refused(error_name::NOT_FOUND, "Subject not found")) }
 }
 
 /// What is kept of a takedown; None if it ends.
