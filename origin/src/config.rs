@@ -7,6 +7,7 @@
 //!
 //! Each field says its variable and the default.
 
+mod edge;
 mod names;
 mod secrets;
 mod variables;
@@ -24,6 +25,7 @@ use url::Url;
 
 use crate::db::{self, Synchronous};
 use crate::mail::SmtpServer;
+pub use edge::Edge;
 pub use secrets::{SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub network: Network,
     /// `PDS_CRAWLERS`: the relays that are asked to crawl this server, a list of URLs. Default: none.
     pub crawlers: Vec<Url>,
+    /// The edge in front of this server.
+    pub edge: Option<Edge>,
     /// What nobody else may know.
     pub secrets: Secrets,
 }
@@ -404,6 +408,7 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
     let rate_limits = rate_limits(variables);
     let network = network(variables);
     let crawlers = crawlers(variables);
+    let edge = Edge::read(variables);
     refuse_what_is_missing(variables);
     let directory = directory(variables);
     let secrets = Secrets::read(variables, local.then_some(directory.as_path()), purpose);
@@ -422,6 +427,7 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
         rate_limits,
         network,
         crawlers,
+        edge,
         secrets: secrets?,
     })
 }

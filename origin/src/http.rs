@@ -4,7 +4,6 @@
 //! may ask (CORS); then the path decides: calls below `/xrpc/` are [`crate::xrpc`]'s, the few pages beside them
 //! [`pages`]'. Whatever no path names is answered with an error in the XRPC envelope.
 
-mod client;
 mod compression;
 mod cors;
 mod drain;

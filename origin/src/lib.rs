@@ -11,6 +11,7 @@
 //!   real server on a port of its own.
 //! - [`commands`]: what operators ask for, of a running server or without one.
 //! - `http`: every path, and what every request goes through; `xrpc`: the methods, by a route table. [`auth`]: who calls.
+//! - `client_address`: where a request comes from.
 //! - [`error`]: the one form in which a failed request is answered.
 //! - [`app`]: what a running server holds, the data directory's lock among it. [`streams`]: connections without an end.
 //! - [`lifecycle`]: what happens to an account as a whole, in all the modules below.
@@ -82,6 +83,7 @@ pub mod announce;
 pub mod app;
 pub mod auth;
 pub mod blobstore;
+mod client_address;
 pub mod commands;
 pub mod config;
 pub mod crawlers;

@@ -16,8 +16,8 @@ use url::Url;
 
 use super::names::{LATER, closest};
 
-/// The prefix of every variable that is the server's own.
-const PREFIX: &str = "PDS_";
+/// The prefixes of the variables that are the server's own: the reference's, and Headwater's.
+const PREFIXES: [&str; 2] = ["PDS_", "HEADWATER_EDGE_"];
 
 /// The variables, which of them have been asked for, and what was found.
 #[derive(Debug, Default)]
@@ -35,7 +35,9 @@ impl Variables {
     pub(super) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut all = Self::default();
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let Some(name) = name.to_str().filter(|name| PREFIXES.iter().any(|own| name.starts_with(own))) else {
+                continue;
+            };
             match value.into_string() {
                 Ok(value) if value.is_empty() => {}
                 Ok(value) => {

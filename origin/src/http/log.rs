@@ -14,8 +14,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use data_encoding::HEXLOWER;
 
-use super::client;
 use crate::app::App;
+use crate::client_address::Client;
 use crate::error::XrpcError;
 use crate::random;
 
@@ -26,10 +26,12 @@ static PROCESS: LazyLock<String> = LazyLock::new(|| HEXLOWER.encode(&random::byt
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 /// Answers a request, and logs it.
-pub(super) async fn request(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn request(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = format!("{}-{}", *PROCESS, REQUESTS.fetch_add(1, Ordering::Relaxed));
-    let client = client::address(app.config(), request.extensions(), request.headers());
+    let known = Client::of(app.config(), &request);
+    let client = known.address;
+    request.extensions_mut().insert(known);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut answer = next.run(request).await;
     weaken_tag(&mut answer);

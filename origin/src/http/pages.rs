@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use shared::syntax::{Did, Handle};
 use shared::xrpc::error_name;
 
-use super::client;
 use crate::account::{AccountError, Include};
 use crate::app::App;
+use crate::client_address::Client;
 use crate::db::DbError;
 use crate::error::XrpcError;
 
@@ -75,9 +75,8 @@ pub(super) async fn live(State(app): State<App>) -> Response {
 /// `/.well-known/atproto-did`: whose the host is that was asked, if it is the handle of an active account here.
 ///
 /// Specification: <https://atproto.com/specs/handle#handle-resolution>.
-pub(super) async fn atproto_did(State(app): State<App>, request: Request) -> Response {
-    let host = client::host(app.config(), request.extensions(), request.headers());
-    let found = match host {
+pub(super) async fn atproto_did(State(app): State<App>, Extension(client): Extension<Client>) -> Response {
+    let found = match client.host {
         Some(host) if app.config().handles.is_served(&host) => account_of(&app, &host).await,
         _ => Ok(None),
     };
