@@ -21,6 +21,7 @@ use crate::account::{AccountError, Accounts};
 use crate::db::DbError;
 use crate::fault;
 use crate::sequencer::{Batch, NewHead, SequenceError, Sequencer};
+use crate::time::Pauses;
 
 /// How many events are taken out of the outbox at a time; more than any one change has.
 const PAGE: u32 = 100;
@@ -56,24 +57,28 @@ struct Inner {
     taken: Mutex<Option<i64>>,
     /// Whether there may be events that should have been told.
     behind: AtomicBool,
+    /// Whether somebody is trying again; changed by who holds `taken`.
+    retrying: AtomicBool,
 }
 
 impl Announcements {
     /// The way from `accounts` to `sequencer`. An earlier process may have left something to tell.
     #[must_use]
     pub fn new(accounts: Accounts, sequencer: Sequencer) -> Self {
-        let inner = Inner { accounts, sequencer, taken: Mutex::default(), behind: AtomicBool::new(true) };
-        Self { inner: Arc::new(inner) }
+        let (behind, retrying) = (AtomicBool::new(true), AtomicBool::new(false));
+        Self { inner: Arc::new(Inner { accounts, sequencer, taken: Mutex::default(), behind, retrying }) }
     }
 
     /// Tells everything that is in the outbox; when it returns it is sequenced.
     ///
     /// # Errors
-    /// An [`AnnounceError`]; what was not told waits.
+    /// An [`AnnounceError`]; what was not told waits, and is tried again in the background until it is told.
     pub async fn deliver(&self) -> Result<(), AnnounceError> {
         let mut taken = self.inner.taken.lock().await;
-        let delivered = self.inner.drain(&mut taken).await;
-        self.inner.behind.store(delivered.is_err(), Ordering::Release);
+        let delivered = self.inner.deliver(&mut taken).await;
+        if delivered.is_err() && !self.inner.retrying.swap(true, Ordering::AcqRel) {
+            tokio::spawn(Arc::clone(&self.inner).retry());
+        }
         delivered
     }
 
@@ -87,6 +92,24 @@ impl Announcements {
 }
 
 impl Inner {
+    async fn deliver(&self, taken: &mut Option<i64>) -> Result<(), AnnounceError> {
+        let delivered = self.drain(taken).await;
+        self.behind.store(delivered.is_err(), Ordering::Release);
+        delivered
+    }
+
+    async fn retry(self: Arc<Self>) {
+        let mut pauses = Pauses::default();
+        loop {
+            tokio::time::sleep(pauses.next()).await;
+            let mut taken = self.taken.lock().await;
+            let Err(error) = self.deliver(&mut taken).await else {
+                return self.retrying.store(false, Ordering::Release);
+            };
+            tracing::warn!(error = &error as &dyn std::error::Error, "events of accounts are not told yet");
+        }
+    }
+
     async fn drain(&self, taken: &mut Option<i64>) -> Result<(), AnnounceError> {
         let mut after = match *taken {
             Some(id) => id,

@@ -16,8 +16,6 @@ mod document;
 mod identity;
 mod rename;
 
-use std::time::Duration;
-
 use shared::crypto::CryptoError;
 use shared::identity::plc::{Operation, PlcError};
 use shared::syntax::Did;
@@ -31,15 +29,13 @@ use crate::fault;
 use crate::identity::ResolveError;
 use crate::identity::plc::DirectoryError;
 use crate::sequencer::SequenceError;
+use crate::time::Pauses;
 
 pub use create::{Made, create};
 pub use delete::delete;
 pub use document::{DocumentFault, check_document};
 pub use identity::change_identity;
 pub use rename::rename;
-
-/// How long between two attempts to tell what must be told before the account is written to.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Why nothing, or not all, was done.
 #[derive(Debug, thiserror::Error)]
@@ -152,8 +148,9 @@ pub async fn activate(app: &App, did: &Did) -> Result<Account, LifecycleError> {
     // A commit must not pass the `#sync` that it follows.
     let app = app.clone();
     tokio::spawn(async move {
+        let mut pauses = Pauses::default();
         while app.announcements().deliver().await.is_err() {
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(pauses.next()).await;
         }
         drop(recommitted);
     });

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shared::syntax::{Datetime, Tid};
 
@@ -42,6 +42,24 @@ pub fn next_tid() -> Tid {
 #[must_use]
 pub fn now_datetime() -> Datetime {
     Datetime::from_unix_millis(now_millis())
+}
+
+/// How long to wait before each new attempt at what failed: half a second, then twice as long each time, up to a minute.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(Duration::from_millis(500))
+    }
+}
+
+impl Pauses {
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = pause.saturating_mul(2).min(Duration::from_secs(60));
+        pause
+    }
 }
 
 #[cfg(test)]

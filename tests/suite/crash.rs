@@ -9,6 +9,7 @@
 //! choices, though not the machine's.
 
 mod faults;
+mod full;
 mod ledger;
 mod mirror;
 mod writer;

@@ -187,7 +187,7 @@ impl Actors {
             }
 
             // 4. The answer.
-            ticket.await.map_err(|_| SequenceError::Stopped)??;
+            store.sequenced_by(ticket).await?;
             fault::point("write.sequenced");
             Ok(Some(committed))
         });

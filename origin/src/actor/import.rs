@@ -40,7 +40,7 @@ use super::store::{Store, Writing, read_root, write_root};
 use super::{ActorError, Actors, WriteError};
 use crate::db::{DbError, blocking};
 use crate::fault;
-use crate::sequencer::{Batch, NewHead, SequenceError};
+use crate::sequencer::{Batch, NewHead};
 use crate::time::now_datetime;
 
 use staging::Staging;
@@ -190,8 +190,7 @@ impl Actors {
             });
             drop(writing);
             if let Some(ticket) = ticket {
-                let sequenced = ticket.await.unwrap_or(Err(SequenceError::Stopped));
-                sequenced.map_err(WriteError::from)?;
+                store.sequenced_by(ticket).await.map_err(WriteError::from)?;
                 fault::point("import.sequenced");
             }
             settled?;

@@ -10,6 +10,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ use crate::db::{Db, DbError, Options, Schema, Step, blocking};
 use crate::fault;
 use crate::files::{make_directory, remove_directory, sync_directory};
 use crate::sequencer::{Batch, NewHead, OnDone, SequenceError, Sequencer, Ticket};
-use crate::time::now_datetime;
+use crate::time::{Pauses, now_datetime};
 
 const SCHEMA: Schema = Schema {
     steps: &[Step { name: "001", sql: include_str!("../../migrations/actor/001.sql") }],
@@ -47,6 +48,8 @@ pub struct Store {
     writing: Arc<tokio::sync::Mutex<Writing>>,
     progress: Arc<Mutex<Progress>>,
     importing: Arc<tokio::sync::Mutex<()>>,
+    /// Whether somebody is trying again to have its events sequenced.
+    retrying: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,7 @@ impl Store {
             writing: Arc::default(),
             progress: Arc::default(),
             importing: Arc::default(),
+            retrying: AtomicBool::new(false),
         }
     }
 
@@ -243,6 +247,29 @@ impl Store {
             if !self.progress().failed {
                 return Ok(());
             }
+        }
+    }
+
+    /// Waits for a commit's event to be sequenced. One that is refused is tried again in the background, until it is: also
+    /// when nobody writes to the account any more.
+    pub(super) async fn sequenced_by(self: &Arc<Self>, ticket: Ticket) -> Result<(), SequenceError> {
+        let sequenced = ticket.await.unwrap_or(Err(SequenceError::Stopped));
+        if sequenced.is_err() && !self.retrying.swap(true, Ordering::AcqRel) {
+            tokio::spawn(Arc::clone(self).retry());
+        }
+        sequenced.map(drop)
+    }
+
+    async fn retry(self: Arc<Self>) {
+        let mut pauses = Pauses::default();
+        loop {
+            tokio::time::sleep(pauses.next()).await;
+            let mut writing = self.lock().await;
+            // Whatever was handed over is decided by then, so that a refusal that is not seen here cannot come any more.
+            let Err(error) = self.settle(&mut writing).await else {
+                return self.retrying.store(false, Ordering::Release);
+            };
+            tracing::warn!(did = %self.did, error = &error as &dyn std::error::Error, "a commit is not told yet");
         }
     }
 
