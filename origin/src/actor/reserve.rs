@@ -15,6 +15,7 @@ use shared::syntax::Did;
 
 use super::{ActorError, Actors};
 use crate::db::blocking;
+use crate::files::{make_directory, sync_directory};
 use crate::random;
 
 /// How many keys are kept.
@@ -59,7 +60,7 @@ impl Actors {
 }
 
 fn reserve(directory: &Path, did: Option<&Did>) -> Result<PublicKey, ReserveError> {
-    fs::create_dir_all(directory).map_err(|source| failed(directory, source))?;
+    make_directory(directory).map_err(|source| failed(directory, source))?;
     if let Some(did) = did
         && let Some(kept) = read(directory, did)?
     {
@@ -79,9 +80,7 @@ fn reserve(directory: &Path, did: Option<&Did>) -> Result<PublicKey, ReserveErro
     let _left_over = fs::remove_file(&part);
     match linked {
         Ok(()) => {
-            File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(|source| failed(directory, source))?;
+            sync_directory(directory).map_err(|source| failed(directory, source))?;
             Ok(key.public_key())
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match did.map(|did| read(directory, did)) {

@@ -17,6 +17,7 @@ use shared::crypto::{Curve, SigningKey};
 
 use super::Purpose;
 use super::variables::Variables;
+use crate::files::{make_directory, sync_directory};
 use crate::random;
 
 /// The file of the secrets that the server made itself: a JSON object of variables.
@@ -160,7 +161,7 @@ impl Made {
 
 /// Writes a file that only its owner reads, whole or not at all, and never over another one.
 fn write_new(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
+    make_directory(directory)?;
     let unfinished = directory.join(format!("{SECRETS_FILE}.{}", process::id()));
     // A process of the same id may have died here.
     let _absent = fs::remove_file(&unfinished);
@@ -169,5 +170,5 @@ fn write_new(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let linked = written.and_then(|()| fs::hard_link(&unfinished, path));
     fs::remove_file(&unfinished)?;
     linked?;
-    File::open(directory)?.sync_all()
+    sync_directory(directory)
 }
