@@ -163,6 +163,19 @@ impl Accounts {
         &self.inner.db
     }
 
+    /// Every account with its handle. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn handles_blocking(&self) -> Result<Vec<(Did, Handle)>, DbError> {
+        self.db().read_blocking(|connection| {
+            let mut statement = connection.prepare("SELECT did, handle FROM actor WHERE handle IS NOT NULL")?;
+            let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            Ok(rows.iter().filter_map(|(did, handle)| Did::parse(did).ok().zip(Handle::parse(handle).ok())).collect())
+        })
+    }
+
     /// What the operator chose.
     #[must_use]
     pub fn config(&self) -> &AccountConfig {

@@ -155,7 +155,7 @@ impl Change {
         let head = head(&self.events)?;
         // A head that an account's change brings is where its history starts, or starts anew.
         let repair = head.is_some();
-        Ok(Batch { did: self.did, events: self.events, head, repair, drained: Some(self.last) })
+        Ok(Batch { did: self.did, events: self.events, head, repair, drained: Some(self.last), released: Vec::new() })
     }
 }
 

@@ -25,6 +25,7 @@ use crate::announce::Announcements;
 use crate::blobstore::Blobstore;
 use crate::config::{Config, Invites};
 use crate::db::{Db, DbError};
+use crate::feed::{self, Feed};
 use crate::fetch::ClientError;
 use crate::files::make_directory;
 use crate::identity::{self, Resolver};
@@ -34,6 +35,7 @@ use crate::pipethrough::Pipethrough;
 use crate::random;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
 use crate::streams::Streams;
+use crate::xrpc;
 
 /// How much of each database a connection keeps in memory, in KiB.
 const ACCOUNTS_KIB: u32 = 4 * 1024;
@@ -53,6 +55,7 @@ struct Inner {
     actors: Actors,
     announcements: Announcements,
     identity: Resolver,
+    feed: Feed,
     catalog: Catalog,
     streams: Streams,
     pipethrough: Pipethrough,
@@ -90,6 +93,9 @@ pub enum OpenError {
     /// Other services cannot be asked.
     #[error("other services cannot be asked")]
     Pipethrough(#[from] ClientError),
+    /// The edge cannot be told.
+    #[error("the edge cannot be told")]
+    Feed(#[from] feed::OpenError),
     /// `PDS_JWT_SECRET` is empty.
     #[error("sessions cannot be signed")]
     Secret(#[from] EmptySecret),
@@ -112,6 +118,8 @@ impl App {
         let (blobs, clock_id) = (Blobstore::new(&storage.blobs), random::clock_id());
         let actors = Actors::new(actors, options, storage.open_actors, sequencer, blobs, clock_id);
         let identity = Resolver::open(&config)?;
+        let server = xrpc::server_version(&config);
+        let feed = Feed::open(&config, accounts.clone(), actors.clone(), identity.clone(), server)?;
         let pipethrough = Pipethrough::new(&config.network)?;
         let catalog = Catalog::builtin();
         let mailer = Mailer::new(&config);
@@ -125,6 +133,7 @@ impl App {
             actors,
             announcements,
             identity,
+            feed,
             catalog,
             mailer,
             streams,
@@ -165,6 +174,12 @@ impl App {
     #[must_use]
     pub fn identity(&self) -> &Resolver {
         &self.inner.identity
+    }
+
+    /// What the edge is told.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.inner.feed
     }
 
     /// The record types that are known.

@@ -7,13 +7,14 @@
 mod compression;
 mod cors;
 mod drain;
+mod internal;
 mod log;
 mod pages;
 
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
-use axum::routing::get;
+use axum::routing::{any, get};
 
 use crate::app::App;
 use crate::error::XrpcError;
@@ -28,6 +29,7 @@ pub fn router(app: App) -> Router {
         .route("/.well-known/atproto-did", get(pages::atproto_did))
         .route("/xrpc/_health", get(pages::health))
         .route("/xrpc/_live", get(pages::live))
+        .route("/internal/{*path}", any(internal::answer))
         .merge(xrpc::router(app.clone()))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)

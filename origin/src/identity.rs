@@ -15,11 +15,12 @@ pub mod plc;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use reqwest::StatusCode;
+use shared::data::{Value, json};
 use shared::identity::{DidDocument, DidDocumentError};
 use shared::syntax::{Did, DidMethod, DidMethodError, DidWeb, Handle};
 use url::Url;
@@ -51,6 +52,16 @@ struct Inner {
     bounds: Bounds,
     handles: Handles,
     flights: Mutex<Flights>,
+    on_change: OnceLock<OnChange>,
+}
+
+/// Told that a document is not what it was in the cache.
+struct OnChange(Box<dyn Fn(&Did) + Send + Sync>);
+
+impl std::fmt::Debug for OnChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnChange")
+    }
 }
 
 /// A document, or that there is none.
@@ -115,6 +126,11 @@ pub enum OpenError {
     Client(#[from] ClientError),
 }
 
+/// A DID document as an answer holds it; `None` if it is not of the data model, as a number with a fraction is not.
+pub(crate) fn document_json(document: &DidDocument) -> Option<Value> {
+    json::parse(&serde_json::to_vec(document.as_json()).ok()?).ok()
+}
+
 impl Resolver {
     /// Makes a resolver and opens its cache. Blocks.
     ///
@@ -135,8 +151,14 @@ impl Resolver {
         let directory = Directory::new(Client::new(Reach::Anywhere)?, identity.plc_url.clone(), time, limit);
         let handles = Handles::new(client.clone(), reach, identity.backup_nameservers.clone(), time);
         let bounds = Bounds { time, body: limit, redirects: 0 };
-        let inner = Inner { cache, directory, client, reach, bounds, handles, flights: Mutex::default() };
+        let (flights, on_change) = (Mutex::default(), OnceLock::new());
+        let inner = Inner { cache, directory, client, reach, bounds, handles, flights, on_change };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says whom to tell when a document is found that is not what the cache had; the first one is told.
+    pub(crate) fn on_change(&self, tell: Box<dyn Fn(&Did) + Send + Sync>) {
+        let _first_counts = self.inner.on_change.set(OnChange(tell));
     }
 
     /// The did:plc directory.
@@ -250,7 +272,16 @@ impl Inner {
 
     async fn keep(&self, did: &Did, outcome: &Outcome, asked_at: i64) {
         match outcome {
-            Ok(Some(document)) => self.cache.keep(document, asked_at).await,
+            Ok(Some(document)) => {
+                let tell = self.on_change.get().filter(|_| {
+                    let known = self.cache.document(did);
+                    known.is_none_or(|known| known.document.as_json() != document.as_json())
+                });
+                self.cache.keep(document, asked_at).await;
+                if let Some(OnChange(tell)) = tell {
+                    tell(did);
+                }
+            }
             Ok(None) => {
                 self.cache.remove(did, asked_at).await;
                 self.cache.keep_miss(did, Miss::Absent);

@@ -20,6 +20,7 @@
 //! - [`sequencer`]: the one order in which everything is told to the world. [`announce`]: what happened to accounts, on
 //!   its way there.
 //! - [`blobstore`]: the bytes of blobs.
+//! - [`feed`]: what the edge in front of the server is told and asks.
 //! - [`identity`]: DIDs and handles, resolved and cached; the did:plc directory. [`fetch`]: asking other servers within
 //!   bounds; [`pipethrough`]: passing their answers on. [`crawlers`]: telling relays that there is news.
 //! - [`mail`]: what is written to the owners of accounts, and how it gets out.
@@ -90,6 +91,7 @@ pub mod crawlers;
 pub mod db;
 pub mod error;
 mod fault;
+pub mod feed;
 pub mod fetch;
 mod files;
 mod http;

@@ -144,7 +144,10 @@ pub async fn activate(app: &App, did: &Did) -> Result<Account, LifecycleError> {
         |account: &Account| Ok(vec![account.account_event().encode()?, account.identity_event().encode()?, sync]);
     let account = app.accounts().activate(did, events).await?;
     fault::point("activate.committed");
-    let Err(error) = app.announcements().deliver().await else { return Ok(account) };
+    let Err(error) = app.announcements().deliver().await else {
+        app.feed().surely_told(did).await;
+        return Ok(account);
+    };
     // A commit must not pass the `#sync` that it follows.
     let app = app.clone();
     tokio::spawn(async move {
@@ -157,10 +160,11 @@ pub async fn activate(app: &App, did: &Did) -> Result<Account, LifecycleError> {
     Err(error.into())
 }
 
-/// Tells what was done; the account as it is now.
+/// Tells what was done, the edge too; the account as it is now.
 async fn told(app: &App, account: Account) -> Result<Account, LifecycleError> {
     fault::point("change.committed");
     app.announcements().deliver().await?;
+    app.feed().surely_told(&account.did).await;
     Ok(account)
 }
 

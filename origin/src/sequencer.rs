@@ -15,6 +15,7 @@
 //!
 //! Specification: <https://atproto.com/specs/event-stream#sequence-numbers>.
 
+pub(crate) mod feed;
 mod live;
 mod outbox;
 mod writer;
@@ -30,6 +31,7 @@ use shared::syntax::{Datetime, Did, Tid};
 use tokio::sync::{oneshot, watch};
 
 use crate::db::{Db, DbError, Options, Schema, Step};
+use feed::FeedLog;
 
 pub use live::Frames;
 pub use outbox::{End, FAREWELL, Outbox, PATIENCE, Policy};
@@ -66,6 +68,8 @@ pub struct Batch {
     /// The last place in the accounts' outbox that they were taken from, if they were: it is noted with them, so that
     /// none is taken twice.
     pub drained: Option<i64>,
+    /// The blobs that are not public any more after them.
+    pub released: Vec<shared::cid::Cid>,
 }
 
 /// Why events were not sequenced. They are not published, and will not be unless they are handed over again.
@@ -108,6 +112,7 @@ pub struct Sequencer {
     db: Db,
     queue: mpsc::Sender<writer::Request>,
     frames: Frames,
+    feed: FeedLog,
 }
 
 impl Sequencer {
@@ -122,8 +127,14 @@ impl Sequencer {
         let db = Db::open(path, options, &SCHEMA)?;
         let last = db.read_blocking(last_seq)?;
         let frames = Frames::new(last);
-        let queue = writer::start(db.clone(), frames.clone(), roots)?;
-        Ok(Self { db, queue, frames })
+        let feed = FeedLog::new(db.clone());
+        let queue = writer::start(db.clone(), frames.clone(), feed.clone(), roots)?;
+        Ok(Self { db, queue, frames, feed })
+    }
+
+    /// What the edge's replicas are told.
+    pub(crate) fn feed(&self) -> &FeedLog {
+        &self.feed
     }
 
     /// Takes a place in the queue for `batch` and returns at once: what is handed over first is sequenced first.

@@ -44,7 +44,9 @@ pub async fn serve(
     let crawled = tokio::spawn(tell_crawlers(app.clone()));
     let commanded = tokio::spawn(take_commands(app.clone()));
     let streams = app.streams().clone();
+    let feed = app.feed().clone();
     let served = serve_router(listener, router(app), streams, shutdown, DRAIN_LIMIT).await;
+    feed.stop();
     // It may be stopped anywhere, as the process may. Waited for, so that nothing of it holds the data directory.
     beside.abort();
     let _stopped = beside.await;

@@ -24,8 +24,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::any;
-use shared::data::{Value, json};
-use shared::identity::DidDocument;
 use shared::syntax::Datetime;
 use shared::token::session::Scope;
 
@@ -35,11 +33,13 @@ use crate::auth::{
 };
 use crate::config::Limits;
 use crate::error::XrpcError;
+use crate::identity::document_json;
 use admin::subject;
 use call::{Route, Routes, procedure, query, subscription};
 use identity::operation;
 use input::{JSON, WRITES};
 use repo::{blob, import};
+pub(crate) use server::version as server_version;
 use server::{account, app_password, email, invite, service_auth, session};
 
 #[rustfmt::skip]
@@ -128,11 +128,6 @@ pub(crate) fn router(app: App) -> Router<App> {
     let routes = Routes::new(table(&app.config().limits));
     let calls = any(call::answer).with_state((app, Arc::new(routes)));
     Router::new().route("/xrpc/", calls.clone()).route("/xrpc/{*method}", calls)
-}
-
-/// A DID document as an answer holds it; `None` if it is not of the data model, as a number with a fraction is not.
-fn document_json(document: &DidDocument) -> Option<Value> {
-    json::parse(&serde_json::to_vec(document.as_json()).ok()?).ok()
 }
 
 /// A time as an answer holds it, out of a database, where it is text.

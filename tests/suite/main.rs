@@ -10,6 +10,7 @@ mod crash;
 mod crawlers;
 mod durability;
 mod edge;
+mod feed;
 mod firehose;
 mod handle;
 mod health;

@@ -4,7 +4,7 @@
 //!
 //! Specification: <https://atproto.com/guides/account-migration>, <https://atproto.com/specs/blob>.
 
-pub(super) mod files;
+pub(crate) mod files;
 mod upload;
 
 use std::time::Duration;

@@ -168,8 +168,9 @@ impl Actors {
                 Ok(committed.map(|(committed, event)| {
                     let (did, rev) = (of.did().clone(), committed.head.rev);
                     let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
-                    let ticket =
-                        of.hand_over(Batch { did, events: vec![event], head, repair: false, drained: None }, rev);
+                    let released = committed.released.clone();
+                    let batch = Batch { did, events: vec![event], head, repair: false, drained: None, released };
+                    let ticket = of.hand_over(batch, rev);
                     // Most often the lock goes here, with `writing`.
                     let files = !uploads.is_empty() || !committed.released.is_empty();
                     (committed, ticket, files.then_some(writing))

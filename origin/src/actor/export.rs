@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::cid::Cid;
+use shared::link::{PublicBlob, Record, Revision, SnapshotHead, SnapshotWriter};
 use shared::repo::car;
 use shared::repo::export::{Export as Walk, Repeats};
 use shared::syntax::{Did, Nsid, RecordKey, Tid};
@@ -33,6 +34,8 @@ use crate::db::{DbError, blocking};
 
 /// The size of a chunk, in bytes; one that holds a larger block is as large.
 const CHUNK: usize = 64 * 1024;
+/// How many records or blobs make a piece of a snapshot.
+const PIECE: usize = 1000;
 /// How many chunks wait for the client.
 const AHEAD: usize = 2;
 /// How many exports run at once; others wait for [`PATIENCE`].
@@ -83,6 +86,7 @@ enum Asked {
     All,
     Since(Tid),
     Blocks(Vec<Cid>),
+    Snapshot(Box<SnapshotHead>),
 }
 
 impl Actors {
@@ -109,6 +113,21 @@ impl Actors {
         let mut car = self.start(did, Asked::Blocks(cids)).await?;
         match car.pieces.recv().await {
             Some(Piece::Head { .. }) => Ok(car),
+            Some(Piece::Failed(error)) => Err(error),
+            _ => Err(DbError::Abandoned.into()),
+        }
+    }
+
+    /// A snapshot for the edge, which begins with `head`; of an account that is served with its whole content, at the
+    /// revision that it stands at.
+    ///
+    /// # Errors
+    /// [`ReadError::Unreplicable`] when the head is too large; otherwise as for [`Self::export`].
+    pub async fn snapshot(&self, head: SnapshotHead) -> Result<CarStream, ReadError> {
+        let did = head.account.clone();
+        let mut stream = self.start(&did, Asked::Snapshot(Box::new(head))).await?;
+        match stream.pieces.recv().await {
+            Some(Piece::Head { .. }) => Ok(stream),
             Some(Piece::Failed(error)) => Err(error),
             _ => Err(DbError::Abandoned.into()),
         }
@@ -226,6 +245,7 @@ impl Out {
                 self.block(&commit, &block)?;
                 self.newer(&snapshot, since, &commit)?;
             }
+            Asked::Snapshot(head) => self.replica(&snapshot, *head, commit, rev)?,
             Asked::Blocks(cids) => {
                 let cids = present(&snapshot, cids)?;
                 self.send(Piece::Head { commit, rev })?;
@@ -260,6 +280,74 @@ impl Out {
         Ok(())
     }
 
+    /// All that a replica holds, in the order in which it lies.
+    fn replica(&mut self, store: &Connection, mut head: SnapshotHead, commit: Cid, rev: Tid) -> Result<(), Stop> {
+        let served = head.state.status.is_none();
+        head.revision = served.then(|| Revision { rev, commit: commit.clone() });
+        let mut writer = SnapshotWriter::new(&head, &mut self.buffer).map_err(ReadError::Unreplicable)?;
+        self.send(Piece::Head { commit, rev })?;
+        if served {
+            let mut blocks =
+                store.prepare_cached(r#"SELECT "cid", "content" FROM "repo_block""#).map_err(DbError::from)?;
+            let mut rows = blocks.query([]).map_err(DbError::from)?;
+            while let Some(row) = rows.next().map_err(DbError::from)? {
+                let content = row.get_ref(1).map_err(DbError::from)?.as_blob().unwrap_or_default();
+                let cid: String = row.get(0).map_err(DbError::from)?;
+                let cid = Cid::parse(&cid).map_err(|_| ReadError::Damaged(Cid::of_cbor(content)))?;
+                writer.block(&cid, content, &mut self.buffer);
+                self.flush_full()?;
+            }
+            self.records(store, &mut writer)?;
+            self.blobs(store, &mut writer)?;
+        }
+        writer.end(&mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
+    }
+
+    fn records(&mut self, store: &Connection, writer: &mut SnapshotWriter) -> Result<(), Stop> {
+        let sql = r#"SELECT "collection" || '/' || "rkey", "cid" FROM "record""#;
+        let mut statement = store.prepare_cached(sql).map_err(DbError::from)?;
+        let mut rows = statement.query([]).map_err(DbError::from)?;
+        let mut some = Vec::with_capacity(PIECE);
+        while let Some(row) = rows.next().map_err(DbError::from)? {
+            let (path, cid): (String, String) =
+                (row.get(0).map_err(DbError::from)?, row.get(1).map_err(DbError::from)?);
+            some.extend(Cid::parse(&cid).ok().map(|cid| Record { path, cid }));
+            if some.len() == PIECE {
+                writer.records(&some, &mut self.buffer).map_err(ReadError::Unreplicable)?;
+                some.clear();
+                self.flush_full()?;
+            }
+        }
+        if some.is_empty() {
+            return Ok(());
+        }
+        writer.records(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
+    }
+
+    /// Those that are taken down are among them: the state says which, and may say otherwise later.
+    fn blobs(&mut self, store: &Connection, writer: &mut SnapshotWriter) -> Result<(), Stop> {
+        let sql = r#"SELECT "cid", "mimeType", "size" FROM "blob" WHERE "tempKey" IS NULL"#;
+        let mut statement = store.prepare_cached(sql).map_err(DbError::from)?;
+        let mut rows = statement.query([]).map_err(DbError::from)?;
+        let mut some = Vec::with_capacity(PIECE);
+        while let Some(row) = rows.next().map_err(DbError::from)? {
+            some.extend(public_blob(row).map_err(DbError::from)?);
+            if some.len() == PIECE {
+                writer.blobs(&some, &mut self.buffer).map_err(ReadError::Unreplicable)?;
+                some.clear();
+                self.flush_full()?;
+            }
+        }
+        if some.is_empty() {
+            return Ok(());
+        }
+        writer.blobs(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
+    }
+
+    fn flush_full(&mut self) -> Result<(), Stop> {
+        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush() }
+    }
+
     fn block(&mut self, cid: &Cid, bytes: &[u8]) -> Result<(), Stop> {
         if self.buffer.len() + car::section_len(cid, bytes.len()) > CHUNK {
             self.flush()?;
@@ -287,6 +375,13 @@ impl Out {
             }
         }
     }
+}
+
+/// A blob out of a row of its CID, media type and size.
+pub(crate) fn public_blob(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<PublicBlob>> {
+    let (cid, mime_type, size): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let size = u64::try_from(size).unwrap_or_default();
+    Ok(Cid::parse(&cid).ok().map(|cid| PublicBlob { cid, mime_type, size }))
 }
 
 /// Whether a reader who stood at `since` can be served with what came after it.

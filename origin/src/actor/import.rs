@@ -186,7 +186,10 @@ impl Actors {
             let ticket = told.map(|sync| {
                 let new = Some(NewHead { commit: head.commit.clone(), rev: head.rev });
                 let did = store.did().clone();
-                store.hand_over(Batch { did, events: vec![sync], head: new, repair: false, drained: None }, head.rev)
+                store.hand_over(
+                    Batch { did, events: vec![sync], head: new, repair: false, drained: None, released: Vec::new() },
+                    head.rev,
+                )
             });
             drop(writing);
             if let Some(ticket) = ticket {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::cbor::Encoded;
 use shared::cid::Cid;
+use shared::link::LinkError;
 use shared::repo::mst::{MstError, Tree};
 use shared::repo::{Block, Head};
 use shared::syntax::{AtUri, Did, Nsid, RecordKey, Tid};
@@ -34,6 +35,9 @@ pub enum ReadError {
     /// Too many exports are on their way.
     #[error("too many exports at once")]
     Busy,
+    /// What a replica would have to know is more than fits a message.
+    #[error("the account cannot be replicated")]
+    Unreplicable(#[source] LinkError),
     /// An export was given up before its end, because its client took nothing or the server stops.
     #[error("the export was given up")]
     Unfinished,

@@ -23,7 +23,7 @@ use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo};
 use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{ActorError, WriteError};
+use super::{ActorError, WriteError, blobs};
 use crate::blobstore::Blobstore;
 use crate::db::{Db, DbError, Options, Schema, Step, blocking};
 use crate::fault;
@@ -125,6 +125,11 @@ impl Store {
     /// `NotFound` for a store that was not opened.
     pub fn db(&self) -> Result<&Db, ActorError> {
         Ok(&self.opened()?.db)
+    }
+
+    /// The sequencer that its commits go to.
+    pub(super) fn sequencer(&self) -> &Sequencer {
+        &self.sequencer
     }
 
     /// The files of its blobs.
@@ -279,8 +284,10 @@ impl Store {
     /// what there is to tell: instead of them a `#sync` says where the repository stands.
     fn recover(&self, repair: bool) -> Result<Option<Ticket>, WriteError> {
         let sequenced = self.sequencer.head_blocking(&self.did)?;
-        let (pending, root) = self.db()?.read_blocking(|connection| -> Result<_, DbError> {
-            Ok((pending_after(connection, sequenced)?, read_root(connection)?))
+        let (pending, root, released) = self.db()?.read_blocking(|connection| -> Result<_, DbError> {
+            // Which of them these events made private is not known any more.
+            let released = blobs::files::withdrawn(connection)?;
+            Ok((pending_after(connection, sequenced)?, read_root(connection)?, released))
         })?;
         let (Some((last, _)), Some((commit, rev))) = (pending.last(), root) else {
             return Ok(None);
@@ -293,7 +300,8 @@ impl Store {
             vec![Event::Sync(Sync::at(self.did.clone(), rev, &Block { cid: commit.clone(), bytes })).encode()?]
         };
         let head = Some(NewHead { commit, rev });
-        Ok(Some(self.hand_over(Batch { did: self.did.clone(), events, head, repair, drained: None }, rev)))
+        let batch = Batch { did: self.did.clone(), events, head, repair, drained: None, released };
+        Ok(Some(self.hand_over(batch, rev)))
     }
 
     /// Gives the events of a commit their place in the sequencer's queue.

@@ -51,6 +51,7 @@ pub(super) async fn account(actors: &Actors, n: usize) -> Created {
         head,
         repair: false,
         drained: None,
+        released: Vec::new(),
     };
     actors.sequencer().append(batch, None).await.unwrap().unwrap();
     created

@@ -18,7 +18,7 @@ use crate::fault;
 /// # Errors
 /// Whatever fails. If the account is gone already, the rest follows at the next start or with the same call.
 pub async fn delete(app: &App, did: &Did) -> Result<bool, LifecycleError> {
-    let _one_at_a_time = app.deletions().lock().await;
+    let one_at_a_time = app.deletions().lock().await;
     let existed = {
         let _told_after_its_commits = app.actors().hold(did).await;
         let existed = app.accounts().by_did(did, Include::ALL).await?.is_some();
@@ -30,6 +30,8 @@ pub async fn delete(app: &App, did: &Did) -> Result<bool, LifecycleError> {
         existed
     };
     follow(app, did).await?;
+    drop(one_at_a_time);
+    app.feed().surely_told(did).await;
     Ok(existed)
 }
 

@@ -51,8 +51,9 @@ async fn tell(app: &App, did: &Did) -> Result<(), LifecycleError> {
     app.accounts().announce(did, events).await?;
     fault::point("identity.committed");
     app.accounts().finished(did, Work::Identity).await?;
-    if let Err(error) = app.announcements().deliver().await {
-        tracing::error!(%did, %error, "a changed identity is not told yet");
+    match app.announcements().deliver().await {
+        Ok(()) => app.feed().surely_told(did).await,
+        Err(error) => tracing::error!(%did, %error, "a changed identity is not told yet"),
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ fn identity(n: usize) -> Body {
 }
 
 fn batch(n: usize) -> Batch {
-    Batch { did: did(n), events: vec![identity(n)], head: None, repair: false, drained: None }
+    Batch { did: did(n), events: vec![identity(n)], head: None, repair: false, drained: None, released: Vec::new() }
 }
 
 fn open(directory: &Path) -> (Sequencer, Roots) {

@@ -15,6 +15,7 @@ use shared::firehose::Seq;
 use shared::syntax::Did;
 use tokio::sync::oneshot;
 
+use super::feed::{self, Fed, FeedLog};
 use super::{Batch, Frames, NewHead, OnDone, SequenceError};
 use crate::db::{Db, DbError};
 use crate::fault;
@@ -130,10 +131,15 @@ impl Request {
 }
 
 /// Starts the thread.
-pub(super) fn start(db: Db, frames: Frames, roots: Box<dyn RootSink>) -> Result<Sender<Request>, DbError> {
+pub(super) fn start(
+    db: Db,
+    frames: Frames,
+    feed: FeedLog,
+    roots: Box<dyn RootSink>,
+) -> Result<Sender<Request>, DbError> {
     let (queue, requests) = mpsc::channel();
     let moved = Moved { roots, heads: HashMap::new(), told_at: Instant::now() };
-    let mut writer = Writer { db, frames, moved, gaps: HashSet::new() };
+    let mut writer = Writer { db, frames, feed, moved, gaps: HashSet::new() };
     std::thread::Builder::new()
         .name("sequencer".to_owned())
         .spawn(move || writer.run(&requests))
@@ -176,6 +182,7 @@ impl Moved {
 struct Writer {
     db: Db,
     frames: Frames,
+    feed: FeedLog,
     moved: Moved,
     /// Accounts with an event that could not be written.
     gaps: HashSet<Did>,
@@ -193,6 +200,8 @@ struct Written {
     gone: Vec<Did>,
     /// Where the sequence was raised to.
     raised: Option<u64>,
+    /// Rows of the feed, if there is one.
+    fed: Option<Vec<Fed>>,
 }
 
 impl Writer {
@@ -245,7 +254,7 @@ impl Writer {
 
     fn work(&mut self, group: Vec<Request>) {
         let group = self.tell_first(group);
-        let mut written = Written::default();
+        let mut written = Written { fed: self.feed.is_on().then(Vec::new), ..Written::default() };
         let gaps = &self.gaps;
         let outcomes = self.db.write_blocking(|transaction| -> Result<_, DbError> {
             let outcomes = group
@@ -276,6 +285,7 @@ impl Writer {
                 self.moved.heads.extend(written.heads);
                 let events = !written.frames.is_empty();
                 self.frames.publish(written.frames);
+                self.feed.fed(&written.fed.unwrap_or_default());
                 if events {
                     fault::point("sequence.published");
                 }
@@ -410,6 +420,12 @@ fn append(
     }
     if batch.repair {
         written.closed.push(batch.did.clone());
+    }
+    if let Some(fed) = &mut written.fed {
+        for ((seq, _), event) in frames.iter().zip(&batch.events) {
+            fed.push(feed::put_event(transaction, &batch.did, event, *seq)?);
+        }
+        fed.extend(feed::put_released(transaction, &batch.did, &batch.released)?);
     }
     written.frames.append(&mut frames);
     Ok(Outcome::Sequenced(last))

@@ -126,7 +126,10 @@ impl From<ReadError> for XrpcError {
                 Self::invalid_request(format!("Could not find cids: {}", cids.join(", ")))
             }
             error @ ReadError::Busy => Self::busy(error.to_string()),
-            error @ (ReadError::Damaged(_) | ReadError::Tree(_) | ReadError::Unfinished) => Self::internal(error),
+            error @ (ReadError::Damaged(_)
+            | ReadError::Tree(_)
+            | ReadError::Unfinished
+            | ReadError::Unreplicable(_)) => Self::internal(error),
         }
     }
 }

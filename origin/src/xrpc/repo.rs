@@ -240,7 +240,11 @@ async fn apply(
     writes: Vec<Prepared>,
     swap_commit: Option<Cid>,
 ) -> Result<Option<Committed>, WriteError> {
-    app.actors().apply_writes(did, writes, swap_commit, is_active(app, did)).await
+    let committed = app.actors().apply_writes(did, writes, swap_commit, is_active(app, did)).await?;
+    if committed.is_some() {
+        app.feed().told(did).await;
+    }
+    Ok(committed)
 }
 
 /// Whether an account is active when its turn comes. Blocks.

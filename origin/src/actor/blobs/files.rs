@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use shared::cid::Cid;
 use shared::data::BlobRef;
+use shared::link::PurgeScope;
 use shared::syntax::Did;
 
 use crate::actor::store::Store;
@@ -20,10 +21,13 @@ use crate::actor::{ActorError, Actors, WriteError};
 use crate::blobstore::{BlobstoreError, Key};
 use crate::db::{DbError, blocking};
 use crate::fault;
-use crate::time::now_datetime;
+use crate::sequencer::feed::RETENTION;
+use crate::time::{now_datetime, now_millis};
 
 /// How many blobs are looked at together.
 const PAGE: u32 = 500;
+/// How long it is known that a blob was public: longer than a replica can miss it.
+const WITHDRAWN_MILLIS: i64 = 2 * RETENTION.as_millis() as i64;
 
 /// Uploads whose files are in their permanent place, and whose rows do not say so yet.
 #[derive(Debug, Clone, Default)]
@@ -175,8 +179,11 @@ impl Actors {
         let store = self.store(did).await?;
         let _nobody_writes = store.lock().await;
         let reference = reference.unwrap_or_else(|| now_datetime().as_str().to_owned());
+        let copies = PurgeScope::Blobs(vec![cid.clone()]);
+        let told = self.sequencer().feed().change(did, false, Some(copies)).await?;
         // Not served from here on; then out of the way.
         let known = set_takedown(&store, cid, Some(reference)).await?;
+        drop(told);
         fault::point("takedown.marked");
         store.blobs().quarantine(did, cid).await?;
         Ok(known)
@@ -191,6 +198,7 @@ impl Actors {
         let _nobody_writes = store.lock().await;
         store.blobs().unquarantine(did, cid).await?;
         fault::point("restore.moved");
+        let _told = self.sequencer().feed().change(did, false, None).await?;
         set_takedown(&store, cid, None).await
     }
 }
@@ -247,14 +255,32 @@ pub(in crate::actor) fn release(transaction: &Transaction<'_>, blobs: &[String])
         r#"DELETE FROM "blob" WHERE "cid" = ?1 AND NOT EXISTS (SELECT 1 FROM "record_blob" WHERE "blobCid" = ?1)"#,
     )?;
     let mut list = transaction.prepare_cached(r#"INSERT OR IGNORE INTO "headwater_released" ("cid") VALUES (?1)"#)?;
+    let sql = r#"INSERT OR REPLACE INTO "headwater_withdrawn" ("cid", "at") VALUES (?1, ?2)"#;
+    let (mut withdraw, now) = (transaction.prepare_cached(sql)?, now_millis());
     let mut released = Vec::new();
     for cid in blobs {
         if delete.execute([cid])? > 0 {
             list.execute([cid])?;
+            withdraw.execute(params![cid, now])?;
             released.extend(Cid::parse(cid).ok());
         }
     }
+    if !released.is_empty() {
+        let long_ago = now.saturating_sub(WITHDRAWN_MILLIS);
+        transaction.prepare_cached(r#"DELETE FROM "headwater_withdrawn" WHERE "at" < ?1"#)?.execute([long_ago])?;
+    }
     Ok(released)
+}
+
+/// The blobs that were public, as long as a replica may have missed that they are not.
+pub(crate) fn withdrawn(connection: &Connection) -> Result<Vec<Cid>, DbError> {
+    let mut statement = connection.prepare_cached(
+        r#"SELECT "cid" FROM "headwater_withdrawn" WHERE "at" > ?1 AND NOT EXISTS
+           (SELECT 1 FROM "blob" WHERE "blob"."cid" = "headwater_withdrawn"."cid" AND "tempKey" IS NULL)"#,
+    )?;
+    let cids = statement.query_map([now_millis().saturating_sub(WITHDRAWN_MILLIS)], |row| row.get::<_, String>(0))?;
+    let cids = cids.collect::<Result<Vec<_>, _>>()?;
+    Ok(cids.iter().filter_map(|cid| Cid::parse(cid).ok()).collect())
 }
 
 /// A page of the blobs whose files are to go, and of these those that are not here again.

@@ -106,6 +106,10 @@ impl Store {
             return Err(UploadError::TakenDown(upload.cid.clone()));
         }
         let stays = known.permanent || known.referenced;
+        // No commit tells that it is public from now on.
+        let now_public = stays && !known.permanent;
+        let feed = self.sequencer().feed();
+        let _told = if now_public { feed.change(self.did(), true, None).await? } else { None };
         if stays {
             // Also when it should be there: the file may have been lost.
             self.blobs().make_permanent(self.did(), &[(upload.key.clone(), upload.cid.clone())]).await?;

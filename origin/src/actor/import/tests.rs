@@ -119,7 +119,14 @@ async fn a_repository_moves_here_silently_and_goes_on_with_the_accounts_own_key(
     let own = actors.recommit(&did(1)).await.unwrap();
     assert!(own.head.rev > head.rev);
     let new = NewHead { commit: own.head.commit.clone(), rev: own.head.rev };
-    let batch = Batch { did: did(1), events: vec![own.sync.clone()], head: Some(new), repair: false, drained: None };
+    let batch = Batch {
+        did: did(1),
+        events: vec![own.sync.clone()],
+        head: Some(new),
+        repair: false,
+        drained: None,
+        released: Vec::new(),
+    };
     actors.sequencer().append(batch, None).await.unwrap().unwrap();
     drop(own);
     apply(&actors, 1, vec![create("new", "new")]).await.unwrap();

@@ -110,7 +110,14 @@ async fn a_head_of_ones_own_is_left_and_a_foreign_one_is_signed_anew() {
     assert_eq!(count(&actors, 1, "repo_block").await, 3, "the old commit is gone");
 
     let new = NewHead { commit: signed.head.commit.clone(), rev: signed.head.rev };
-    let batch = Batch { did: did(1), events: vec![signed.sync.clone()], head: Some(new), repair: false, drained: None };
+    let batch = Batch {
+        did: did(1),
+        events: vec![signed.sync.clone()],
+        head: Some(new),
+        repair: false,
+        drained: None,
+        released: Vec::new(),
+    };
     actors.sequencer().append(batch, None).await.unwrap().unwrap();
     let write = {
         let actors = actors.clone();

@@ -47,6 +47,7 @@ fn event(n: usize, weight: usize) -> Batch {
         head: None,
         repair: false,
         drained: None,
+        released: Vec::new(),
     }
 }
 

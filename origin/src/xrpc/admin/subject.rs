@@ -119,7 +119,10 @@ async fn update_record(app: &App, uri: &AtUri, takedown: &StatusAttr) -> Answer<
     let did = owner(app, uri).await?;
     let (uri, reference) = (own_uri(uri, &did)?, reference(takedown));
     let store = app.actors().store(&did).await?;
+    let told = app.actors().sequencer().feed().change(&did, false, None).await?;
     let found = store.db()?.write(move |tx| takedown::set_record(tx, &uri, reference.as_deref())).await?;
+    drop(told);
+    app.feed().surely_told(&did).await;
     if found { Ok(()) } else { Err(XrpcError::refused(error_name::NOT_FOUND, "Subject not found")) }
 }
 
@@ -128,6 +131,7 @@ async fn update_blob(app: &App, did: &Did, cid: &Cid, takedown: &StatusAttr) -> 
         true => app.actors().take_down_blob(did, cid, takedown.reference.clone()).await?,
         false => app.actors().restore_blob(did, cid).await?,
     };
+    app.feed().surely_told(did).await;
     if found { Ok(()) } else { Err(XrpcError::refused(error_name::NOT_FOUND, "Subject not found")) }
 }
 

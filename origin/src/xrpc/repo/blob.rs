@@ -14,6 +14,7 @@ pub(in crate::xrpc) async fn upload_blob(
 ) -> Answer<Json<UploadBlobOutput>> {
     let limit = app.config().limits.blob;
     let blob = app.actors().upload_blob(&did, body, &media_type, limit).await?;
+    app.feed().told(&did).await;
     Ok(Json(UploadBlobOutput { blob }))
 }
 

@@ -15,5 +15,6 @@ pub(in crate::xrpc) async fn import_repo(
     app.announcements().catch_up().await?;
     let limit = app.config().limits.import;
     app.actors().import(&did, body, limit, super::is_active(&app, &did)).await?;
+    app.feed().told(&did).await;
     Ok(())
 }
