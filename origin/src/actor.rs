@@ -9,6 +9,7 @@
 //! On the disk, as the reference lays it out: `<actors>/<first two hex digits of SHA-256(did)>/<did>/store.sqlite`, and
 //! beside it `key`, the 32 raw bytes of the signing key.
 
+mod audit;
 pub mod blobs;
 mod commit;
 pub mod export;
@@ -36,6 +37,7 @@ use crate::fault;
 use crate::files::remove_directory;
 use crate::sequencer::Sequencer;
 
+pub use audit::{Audit, RebuildError, Rebuilt};
 pub use commit::{Backlink, Committed, Prepared, WriteError};
 pub use recover::{Recommitted, Swept};
 pub use reserve::ReserveError;

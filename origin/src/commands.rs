@@ -16,7 +16,8 @@ use shared::api::Secret;
 use shared::api::server::CreateAccount;
 use shared::syntax::{AtIdentifier, Did, Handle};
 
-use crate::account::{Account, AccountError, Include};
+use crate::account::{Account, AccountError, Include, by_did};
+use crate::actor::{Audit, RebuildError, WriteError};
 use crate::app::{App, OpenError};
 use crate::config::Config;
 use crate::db::DbError;
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// The highest place that consumers written in JavaScript can tell from the next; far above what is ever reached.
 const MAX_PLACE: u64 = (1 << 53) - 1;
+/// How many dropped records are named.
+const NAMED: usize = 1000;
 /// How many accounts are listed at a time.
 const PAGE: u32 = 500;
 
@@ -80,6 +83,17 @@ pub enum Command {
     SequencerStatus,
     /// See to it that the next event's place is above this one.
     RaiseSequence(u64),
+    /// See to it that the next event's place is further on by so many.
+    AdvanceSequence(u64),
+    /// Look an account's repository through.
+    VerifyRepo(AtIdentifier),
+    /// Build the tree of an account's repository anew, out of its records.
+    RebuildRepo {
+        /// Whose.
+        account: AtIdentifier,
+        /// Whether records may be dropped that have no sound block.
+        drop_damaged: bool,
+    },
 }
 
 /// What came of a command.
@@ -101,6 +115,23 @@ pub enum Outcome {
     Invites(Vec<String>),
     /// Where the sequence stands.
     Sequence(SequenceInfo),
+    /// How a repository is.
+    Verified(RepoInfo),
+    /// A repository was built anew.
+    Rebuilt {
+        /// Whose.
+        did: Did,
+        /// Its commit.
+        commit: String,
+        /// The revision of that.
+        rev: String,
+        /// How many records it holds.
+        records: u64,
+        /// The records that were dropped, the first thousand.
+        dropped: Vec<String>,
+        /// How many more were.
+        more: u64,
+    },
 }
 
 /// What is known of an account.
@@ -125,6 +156,24 @@ pub struct AccountInfo {
     pub deactivated_at: Option<String>,
     /// The revision of its repository.
     pub rev: Option<String>,
+}
+
+/// How a repository is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepoInfo {
+    /// Whose it is.
+    pub did: Did,
+    /// How many records it holds.
+    pub records: u64,
+    /// How many blocks.
+    pub blocks: u64,
+    /// How many blobs its records refer to that are not here.
+    pub missing_blobs: u64,
+    /// What is wrong with it; the first findings.
+    pub findings: Vec<String>,
+    /// How many more there are.
+    pub more: u64,
 }
 
 /// Where the sequence stands.
@@ -156,6 +205,12 @@ pub enum CommandError {
     /// A place that consumers cannot count with.
     #[error("the sequence can be raised to {} at most", MAX_PLACE - 1)]
     TooHigh,
+    /// A repository cannot be read.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A repository was not built anew.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// What an account's change was refused for.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
@@ -260,13 +315,42 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
             Ok(Outcome::Invites(made.into_iter().flat_map(|(_, codes)| codes).collect()))
         }
         Command::SequencerStatus => sequence(app).await,
-        Command::RaiseSequence(place) if place >= MAX_PLACE => Err(CommandError::TooHigh),
-        Command::RaiseSequence(place) => {
-            let sequencer = app.actors().sequencer();
-            let last = sequencer.raise(place).await?;
-            if last > place { Err(CommandError::NotAbove { last }) } else { sequence(app).await }
+        Command::RaiseSequence(place) => raise(app, place).await,
+        Command::AdvanceSequence(places) => raise(app, app.actors().sequencer().last().saturating_add(places)).await,
+        Command::VerifyRepo(account) => {
+            let account = find(app, &account).await?;
+            let Audit { records, blocks, missing_blobs, findings, more } =
+                app.actors().audit(&account.did, account.status().is_active()).await?;
+            Ok(Outcome::Verified(RepoInfo { did: account.did, records, blocks, missing_blobs, findings, more }))
+        }
+        Command::RebuildRepo { account, drop_damaged } => {
+            let did = find(app, &account).await?.did;
+            let (db, of) = (accounts.db().clone(), did.clone());
+            let is_active =
+                move || db.read_blocking(|c| Ok(by_did(c, &of)?.is_some_and(|account| account.status().is_active())));
+            let rebuilt = app.actors().rebuild(&did, drop_damaged, is_active).await?;
+            app.actors().sequencer().roots_told().await?;
+            let mut dropped = rebuilt.dropped;
+            let more = dropped.len().saturating_sub(NAMED) as u64;
+            dropped.truncate(NAMED);
+            Ok(Outcome::Rebuilt {
+                did,
+                commit: rebuilt.head.commit.to_string(),
+                rev: rebuilt.head.rev.to_string(),
+                records: rebuilt.records,
+                dropped,
+                more,
+            })
         }
     }
+}
+
+async fn raise(app: &App, place: u64) -> Result<Outcome, CommandError> {
+    if place >= MAX_PLACE {
+        return Err(CommandError::TooHigh);
+    }
+    let last = app.actors().sequencer().raise(place).await?;
+    if last > place { Err(CommandError::NotAbove { last }) } else { sequence(app).await }
 }
 
 /// A code for an account that the operator makes, if one is needed.

@@ -50,6 +50,9 @@ enum Asked {
     /// Look at the sequence of events, and raise it after a restore
     #[command(subcommand)]
     Sequencer(SequencerCommand),
+    /// Look repositories through, and build one anew
+    #[command(subcommand)]
+    Repo(RepoCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -142,13 +145,39 @@ enum SequencerCommand {
         #[command(flatten)]
         form: Form,
     },
-    /// Let the next event have a place above this one: after a restore of a backup, above all that consumers have seen
+    /// Let the next event have a later place: after a restore of a backup, above all that consumers have seen
     Bump {
-        /// The place; it is never lowered
-        #[arg(long, value_name = "PLACE")]
-        to: u64,
+        /// The place above which the next event's is; it is never lowered
+        #[arg(long, value_name = "PLACE", required_unless_present = "by", conflicts_with = "by")]
+        to: Option<u64>,
+        /// How many places are left out
+        #[arg(long, value_name = "PLACES")]
+        by: Option<u64>,
         #[command(flatten)]
         form: Form,
+    },
+}
+
+#[derive(Subcommand)]
+enum RepoCommand {
+    /// Look repositories through: commit, tree, records, blocks, blobs; nothing is changed
+    Verify {
+        /// DID or handle
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        account: Option<AtIdentifier>,
+        /// Of every account
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Build a repository's tree anew out of its records, and tell the world where it stands
+    Rebuild {
+        #[command(flatten)]
+        whose: Whose,
+        /// Drop the records that have no sound block, which is refused otherwise
+        #[arg(long)]
+        drop_damaged: bool,
     },
 }
 
@@ -181,9 +210,14 @@ fn main() -> anyhow::Result<ExitCode> {
             Asked::Sequencer(SequencerCommand::Status { form }) => {
                 execute(Command::SequencerStatus, &form).await.map(drop)
             }
-            Asked::Sequencer(SequencerCommand::Bump { to, form }) => {
-                execute(Command::RaiseSequence(to), &form).await.map(drop)
+            Asked::Sequencer(SequencerCommand::Bump { to, by, form }) => {
+                let command = match to {
+                    Some(place) => Command::RaiseSequence(place),
+                    None => Command::AdvanceSequence(by.unwrap_or_default()),
+                };
+                execute(command, &form).await.map(drop)
             }
+            Asked::Repo(command) => repo(command).await,
             Asked::PrepareDowngrade => prepare_downgrade().await,
             Asked::Config(_) => Ok(()),
         }
@@ -239,6 +273,41 @@ async fn account(command: AccountCommand) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+async fn repo(command: RepoCommand) -> anyhow::Result<()> {
+    let (mut looked_at, mut damaged) = (0, 0);
+    match command {
+        RepoCommand::Rebuild { whose, drop_damaged } => {
+            let command = Command::RebuildRepo { account: whose.account, drop_damaged };
+            return execute(command, &whose.form).await.map(drop);
+        }
+        RepoCommand::Verify { account: Some(account), form, .. } => {
+            looked_at += 1;
+            damaged += u64::from(is_damaged(&execute(Command::VerifyRepo(account), &form).await?));
+        }
+        RepoCommand::Verify { form, .. } => {
+            let mut cursor = None;
+            loop {
+                let page = commands::execute(Config::from_env()?, Command::ListAccounts { cursor }).await?;
+                let Outcome::Accounts { accounts, cursor: next } = page else { break };
+                for account in accounts {
+                    let outcome = execute(Command::VerifyRepo(account.did.into()), &form).await?;
+                    looked_at += 1;
+                    damaged += u64::from(is_damaged(&outcome));
+                }
+                cursor = next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+    if damaged > 0 { bail!("{damaged} of {looked_at} repositories are damaged") } else { Ok(()) }
+}
+
+fn is_damaged(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Verified(repo) if !repo.findings.is_empty())
 }
 
 impl Password {

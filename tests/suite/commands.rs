@@ -140,6 +140,101 @@ async fn an_account_is_made_shown_changed_and_deleted_without_a_server() {
     an_account_is_made_shown_changed_and_deleted(false).await;
 }
 
+/// Runs SQL on the account's store, beside the server if one runs.
+fn meddle(place: &Place, did: &str, sql: &str) {
+    let shards = std::fs::read_dir(place.directory.path().join("actors")).unwrap();
+    let store = shards.map(|shard| shard.unwrap().path().join(did)).find(|store| store.is_dir()).unwrap();
+    let changed = Connection::open(store.join("store.sqlite")).unwrap().execute(sql, []).unwrap();
+    assert!(changed > 0, "{sql}");
+}
+
+async fn a_damaged_repository_is_found_and_built_anew(serve: bool) {
+    let mut place = Place::new(true).await;
+    let sign_up = json!({ "handle": "alice.test", "email": "alice@example.com", "password": "correct horse" });
+    let client = Client::new();
+    let server = place.server.as_ref().unwrap();
+    let call = |method: &str| client.post(server.url(&format!("/xrpc/com.atproto.{method}")));
+    let alice: Value = call("server.createAccount").json(&sign_up).send().await.unwrap().json().await.unwrap();
+    let (did, token) = (alice["did"].as_str().unwrap(), alice["accessJwt"].as_str().unwrap());
+    for number in 0..60 {
+        let record = json!({ "$type": "com.example.note", "number": number });
+        let input =
+            json!({ "repo": did, "collection": "com.example.note", "rkey": format!("n{number:02}"), "record": record });
+        assert_eq!(call("repo.putRecord").bearer_auth(token).json(&input).send().await.unwrap().status(), 200);
+    }
+    if !serve {
+        place.server.take().unwrap().kill().await;
+    }
+
+    let sound = place.run(&["repo", "verify", "alice.test", "--json"]).await.json();
+    assert_eq!((&sound[0]["records"], &sound[0]["findings"]), (&json!(60), &json!([])), "{sound:?}");
+    let all = place.run(&["repo", "verify", "--all"]).await;
+    assert!(all.success && all.output.contains("sound") && all.output.lines().count() == 1, "{all:?}");
+
+    let node = "rowid IN (SELECT rowid FROM repo_block WHERE cid NOT IN (SELECT cid FROM record)
+        AND cid NOT IN (SELECT cid FROM repo_root) LIMIT 1)";
+    for (damage, finding) in [
+        (format!("DELETE FROM repo_block WHERE {node}"), "is missing"),
+        (format!("UPDATE repo_block SET content = zeroblob(40) WHERE {node}"), "the tree"),
+        ("UPDATE repo_block SET content = x'a0' WHERE cid IN (SELECT cid FROM repo_root)".to_owned(), "is damaged"),
+        ("DELETE FROM repo_block WHERE cid IN (SELECT cid FROM repo_root)".to_owned(), "is missing"),
+        ("DELETE FROM repo_root".to_owned(), "no root"),
+        ("INSERT INTO repo_block SELECT 'bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy', repoRev, size, content
+            FROM repo_block LIMIT 1".to_owned(), "belong to nothing"),
+        ("UPDATE record SET rkey = 'other', uri = replace(uri, '/n07', '/other') WHERE rkey = 'n07'".to_owned(), "not in the"),
+    ] {
+        meddle(&place, did, &damage);
+        let told = place.last();
+        let found = place.run(&["repo", "verify", did]).await;
+        assert!(!found.success && found.output.contains("DAMAGED") && found.output.contains(finding), "{damage}: {found:?}");
+        assert!(found.errors.contains("1 of 1 repositories are damaged"), "{found:?}");
+        let rebuilt = place.run(&["repo", "rebuild", "alice.test", "--json"]).await.json();
+        assert_eq!((&rebuilt[0]["records"], &rebuilt[0]["dropped"]), (&json!(60), &json!([])), "{damage}: {rebuilt:?}");
+        let after = place.run(&["repo", "verify", did]).await;
+        assert!(after.success && after.output.contains("sound"), "{damage}: {after:?}");
+        assert_eq!(place.last(), told + 1, "{damage}: told once where it stands");
+        let info = place.run(&["account", "info", did, "--json"]).await.json();
+        assert_eq!(info[0]["rev"], rebuilt[0]["rev"]);
+    }
+
+    meddle(
+        &place,
+        did,
+        "UPDATE repo_block SET content = x'a0' WHERE cid = (SELECT cid FROM record WHERE rkey = 'n11')",
+    );
+    let (told, found) = (place.last(), place.run(&["repo", "verify", did]).await);
+    assert!(found.output.contains("of com.example.note/n11 is damaged"), "{found:?}");
+    let refused = place.run(&["repo", "rebuild", did]).await;
+    assert!(!refused.success && refused.errors.contains("1 records have no sound block"), "{refused:?}");
+    assert_eq!(place.last(), told);
+    let rebuilt = place.run(&["repo", "rebuild", did, "--drop-damaged", "--json"]).await.json();
+    let uri = format!("at://{did}/com.example.note/n11");
+    assert_eq!((&rebuilt[0]["records"], &rebuilt[0]["dropped"]), (&json!(59), &json!([uri])));
+    assert!(place.run(&["repo", "verify", "--all"]).await.success);
+
+    if !serve {
+        place.serve().await;
+    }
+    // It takes writes, on top of what was built.
+    let server = place.server.as_ref().unwrap();
+    let input = json!({ "repo": did, "collection": "com.example.note", "record": { "$type": "com.example.note" } });
+    let call = client.post(server.url("/xrpc/com.atproto.repo.createRecord")).bearer_auth(token).json(&input);
+    assert_eq!(call.send().await.unwrap().status(), 200);
+    assert!(place.run(&["repo", "verify", did]).await.success);
+    let unknown = place.run(&["repo", "verify", "nobody.test"]).await;
+    assert!(!unknown.success && unknown.errors.contains("there is no account"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_repository_is_found_and_built_anew_beside_a_server() {
+    a_damaged_repository_is_found_and_built_anew(true).await;
+}
+
+#[tokio::test]
+async fn a_damaged_repository_is_found_and_built_anew_without_a_server() {
+    a_damaged_repository_is_found_and_built_anew(false).await;
+}
+
 async fn the_sequence_is_raised_and_never_lowered(serve: bool) {
     let place = Place::new(serve).await;
     assert!(place.run(&["account", "create", "alice.test", "alice@example.com"]).await.success);
@@ -151,8 +246,10 @@ async fn the_sequence_is_raised_and_never_lowered(serve: bool) {
     assert!(!lower.success && lower.errors.contains("5000"), "{lower:?}");
     let highest = place.run(&["sequencer", "bump", "--to", "9007199254740991"]).await;
     assert!(!highest.success && highest.errors.contains("at most"), "{highest:?}");
+    let further = place.run(&["sequencer", "bump", "--by", "1000", "--json"]).await.json();
+    assert_eq!(further[0]["last"], 6000);
     assert!(place.run(&["account", "takedown", "alice.test"]).await.success);
-    assert_eq!(place.last(), 5001);
+    assert_eq!(place.last(), 6001);
 }
 
 #[tokio::test]
@@ -231,7 +328,7 @@ async fn nobody_but_its_owner_may_use_the_socket_and_another_version_is_told_so(
     assert!(place.run(&["sequencer", "status"]).await.success);
     let path = place.directory.path().join("headwater.sock");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":1,"command":"unheardOf"}"#] {
+    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":2,"command":"unheardOf"}"#] {
         let mut stream = BufReader::new(tokio::net::UnixStream::connect(&path).await.unwrap());
         stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -335,7 +335,7 @@ fn index(
 }
 
 /// Takes a record's backlinks and blob references out; returns the blobs it referred to.
-fn unlink(transaction: &Transaction<'_>, uri: &str) -> Result<Vec<String>, WriteError> {
+pub(super) fn unlink(transaction: &Transaction<'_>, uri: &str) -> Result<Vec<String>, WriteError> {
     transaction.prepare_cached(r#"DELETE FROM "backlink" WHERE "uri" = ?1"#)?.execute([uri])?;
     let mut statement =
         transaction.prepare_cached(r#"DELETE FROM "record_blob" WHERE "recordUri" = ?1 RETURNING "blobCid""#)?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{AccountInfo, Outcome};
+use super::{AccountInfo, Outcome, RepoInfo};
 
 impl Outcome {
     /// Prints it, aligned; as one line of JSON with `json`.
@@ -32,7 +32,34 @@ impl Outcome {
                 ];
                 rows.iter().try_for_each(|(name, value)| writeln!(output, "{name:<20}{value}"))
             }
+            Self::Verified(repo) if json => line(repo, output),
+            Self::Verified(repo) => repo.print(output),
+            Self::Rebuilt { did, commit, rev, records, dropped, more } if json => line(
+                &serde_json::json!({
+                    "did": did, "commit": commit, "rev": rev, "records": records, "dropped": dropped, "more": more
+                }),
+                output,
+            ),
+            Self::Rebuilt { did, commit, rev, records, dropped, more } => {
+                writeln!(output, "{did} is built anew of {records} records: {commit} at {rev}")?;
+                dropped.iter().try_for_each(|uri| writeln!(output, "  dropped: {uri}"))?;
+                if *more > 0 { writeln!(output, "  and {more} more") } else { Ok(()) }
+            }
         }
+    }
+}
+
+impl RepoInfo {
+    fn print(&self, output: &mut impl Write) -> io::Result<()> {
+        let Self { did, records, blocks, missing_blobs, findings, more } = self;
+        let verdict = if findings.is_empty() { "sound" } else { "DAMAGED" };
+        write!(output, "{:<32}  {verdict:<7}  {records} records, {blocks} blocks", did.as_str())?;
+        if *missing_blobs > 0 {
+            write!(output, ", {missing_blobs} blobs are not here")?;
+        }
+        writeln!(output)?;
+        findings.iter().try_for_each(|finding| writeln!(output, "  {finding}"))?;
+        if *more > 0 { writeln!(output, "  and {more} more") } else { Ok(()) }
     }
 }
 
