@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::api::Secret;
 use shared::api::server::CreateAccount;
+use shared::link::Region;
 use shared::syntax::{AtIdentifier, Did, Handle};
 
 use crate::account::{Account, AccountError, Include, by_did};
@@ -21,6 +22,7 @@ use crate::actor::{Audit, RebuildError, WriteError};
 use crate::app::{App, OpenError};
 use crate::config::Config;
 use crate::db::DbError;
+use crate::feed::{self, SendError};
 use crate::lifecycle::{self, LifecycleError};
 use crate::sequencer::SequenceError;
 
@@ -94,6 +96,10 @@ pub enum Command {
         /// Whether records may be dropped that have no sound block.
         drop_damaged: bool,
     },
+    /// Say how things stand with the edge.
+    EdgeStatus,
+    /// Have the edge drop every copy of an account, whether there is such an account or not.
+    PurgeEdge(AtIdentifier),
 }
 
 /// What came of a command.
@@ -109,8 +115,14 @@ pub enum Outcome {
         /// Where the next page begins.
         cursor: Option<String>,
     },
-    /// The account is gone. False: there was none.
-    Deleted(bool),
+    /// The account is gone.
+    Deleted {
+        /// Whether there was one.
+        existed: bool,
+        /// The regions of the edge that have not acknowledged it yet.
+        #[serde(default)]
+        edge_behind: Vec<Region>,
+    },
     /// Invite codes.
     Invites(Vec<String>),
     /// Where the sequence stands.
@@ -131,6 +143,13 @@ pub enum Outcome {
         dropped: Vec<String>,
         /// How many more were.
         more: u64,
+    },
+    /// How things stand with the edge.
+    Edge(EdgeInfo),
+    /// The edge has dropped an account's copies.
+    Purged {
+        /// How many blobs were among them.
+        blobs: u64,
     },
 }
 
@@ -156,6 +175,34 @@ pub struct AccountInfo {
     pub deactivated_at: Option<String>,
     /// The revision of its repository.
     pub rev: Option<String>,
+    /// The regions of the edge that have not acknowledged its last change yet, and are told again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edge_behind: Vec<Region>,
+}
+
+/// How things stand with the edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeInfo {
+    /// Where it is.
+    pub url: String,
+    /// Where the feed stands.
+    pub position: u64,
+    /// How many orders to drop copies it has not carried out yet.
+    pub purges: u64,
+    /// The regions that are known.
+    pub regions: Vec<RegionInfo>,
+}
+
+/// How things stand with a region.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionInfo {
+    /// Which.
+    pub region: Region,
+    /// How many replicas are told of changes.
+    pub replicas: u64,
+    /// How many of them have not acknowledged the last one yet.
+    pub behind: u64,
 }
 
 /// How a repository is.
@@ -211,6 +258,12 @@ pub enum CommandError {
     /// A repository was not built anew.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    /// There is no edge in the configuration.
+    #[error("no edge is configured: HEADWATER_EDGE_URL is not set")]
+    NoEdge,
+    /// The edge did not do it.
+    #[error(transparent)]
+    Edge(#[from] SendError),
     /// What an account's change was refused for.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
@@ -303,7 +356,8 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
                 (Err(CommandError::NoAccount(_)), AtIdentifier::Did(did)) => did,
                 (Err(error), _) => return Err(error),
             };
-            Ok(Outcome::Deleted(lifecycle::delete(app, &did).await?))
+            let existed = lifecycle::delete(app, &did).await?;
+            Ok(Outcome::Deleted { existed, edge_behind: app.feed().behind(&did) })
         }
         Command::SetPassword { account, password } => {
             let did = find(app, &account).await?.did;
@@ -342,6 +396,20 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
                 more,
             })
         }
+        Command::EdgeStatus => {
+            let feed::Status { url, position, regions, purges } =
+                app.feed().status().await?.ok_or(CommandError::NoEdge)?;
+            let info = |(region, replicas, behind)| RegionInfo { region, replicas, behind };
+            Ok(Outcome::Edge(EdgeInfo { url, position, purges, regions: regions.into_iter().map(info).collect() }))
+        }
+        Command::PurgeEdge(account) => {
+            let did = match account {
+                AtIdentifier::Did(did) => did,
+                handle @ AtIdentifier::Handle(_) => find(app, &handle).await?.did,
+            };
+            let blobs = app.feed().purge(&did).await.ok_or(CommandError::NoEdge)??;
+            Ok(Outcome::Purged { blobs })
+        }
     }
 }
 
@@ -371,7 +439,9 @@ async fn show(app: &App, account: AtIdentifier) -> Result<Outcome, CommandError>
     let account = find(app, &account).await?;
     app.actors().sequencer().roots_told().await?;
     let root = app.accounts().root(&account.did).await?;
-    Ok(Outcome::Account(AccountInfo::of(account, root.map(|root| root.rev.as_str().to_owned()))))
+    let edge_behind = app.feed().behind(&account.did);
+    let info = AccountInfo::of(account, root.map(|root| root.rev.as_str().to_owned()));
+    Ok(Outcome::Account(AccountInfo { edge_behind, ..info }))
 }
 
 async fn list(app: &App, cursor: Option<&str>) -> Result<Outcome, CommandError> {
@@ -411,6 +481,7 @@ impl AccountInfo {
             takedown_ref: account.takedown_ref,
             deactivated_at: account.deactivated_at,
             rev,
+            edge_behind: Vec::new(),
         }
     }
 }

@@ -53,6 +53,9 @@ enum Asked {
     /// Look repositories through, and build one anew
     #[command(subcommand)]
     Repo(RepoCommand),
+    /// Look after the edge in front of the server
+    #[command(subcommand)]
+    Edge(EdgeCommand),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -182,6 +185,17 @@ enum RepoCommand {
 }
 
 #[derive(Subcommand)]
+enum EdgeCommand {
+    /// Say which regions there are, and how many of their replicas are behind
+    Status {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Have the edge drop every copy of an account, of one that is deleted, too
+    Purge(Whose),
+}
+
+#[derive(Subcommand)]
 enum ConfigCommand {
     /// Say everything that is wrong with the environment and what a start would do, and change nothing
     Check {
@@ -218,6 +232,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 execute(command, &form).await.map(drop)
             }
             Asked::Repo(command) => repo(command).await,
+            Asked::Edge(EdgeCommand::Status { form }) => execute(Command::EdgeStatus, &form).await.map(drop),
+            Asked::Edge(EdgeCommand::Purge(Whose { account, form })) => {
+                execute(Command::PurgeEdge(account), &form).await.map(drop)
+            }
             Asked::PrepareDowngrade => prepare_downgrade().await,
             Asked::Config(_) => Ok(()),
         }

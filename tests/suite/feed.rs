@@ -13,7 +13,7 @@ use shared::link::{
     self, BodyDigest, ForwardKeys, Position, Pull, PullAnswer, PurgeScope, Register, RegisterAnswer, Replica, Request,
     Vouched, decode, encode,
 };
-use tests::process::headwater;
+use tests::process::{headwater, of_headwater};
 use tests::{Pds, Plc, Process};
 use tokio::process::Command;
 
@@ -515,4 +515,56 @@ async fn create(server: &Process, made: &Value, text: &str) -> Value {
     let write = Client::new().post(server.url("/xrpc/com.atproto.repo.createRecord"));
     let write = write.bearer_auth(made["accessJwt"].as_str().unwrap()).json(&input);
     write.send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn the_operator_sees_who_is_behind_and_has_copies_dropped() {
+    for serve in [true, false] {
+        let (edge, plc) = (Edge::start().await, Plc::start().await);
+        let directory = tempfile::tempdir().unwrap();
+        let with_edge = |mut command: Command| {
+            command.env("HEADWATER_EDGE_URL", &edge.url).env("HEADWATER_EDGE_LEASE_MS", "500");
+            command.env("HEADWATER_EDGE_FEED_KEY", KEY).env("HEADWATER_EDGE_FORWARD_KEY", FORWARD_KEY);
+            command
+        };
+        let run = async |words: &[&str]| {
+            let program = Path::new(env!("CARGO_BIN_EXE_headwater-under-test"));
+            let mut command = with_edge(of_headwater(program, directory.path(), &plc));
+            let output = command.args(words).output().await.unwrap();
+            let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            assert!(output.status.success(), "{words:?}: {errors}");
+            said
+        };
+        let server = Process::start(with_edge(program(directory.path(), &plc))).await;
+        let made = sign_up(&server).await;
+        let did = made["did"].as_str().unwrap();
+        let weur = replica(did, "weur");
+        edge.fill(&server.url(""), &weur).await;
+        let server = match serve {
+            true => Some(server),
+            false => {
+                server.kill().await;
+                None
+            }
+        };
+
+        let status: Value = serde_json::from_str(&run(&["edge", "status", "--json"]).await).unwrap();
+        assert_eq!(status["regions"], json!([{ "region": "weur", "replicas": 1, "behind": 0 }]), "{serve}");
+        edge.set(Mood::Failing);
+        let down = run(&["account", "takedown", did]).await;
+        assert!(down.contains("has not acknowledged this yet") && down.contains("weur"), "{down}");
+        assert!(run(&["edge", "status"]).await.contains("1 replicas, 1 behind"));
+        edge.set(Mood::Good);
+        // Only a server tells again; a command that is over does not.
+        edge.until("it is told again", |seen| serve == seen.copies[&weur].state.as_ref().unwrap().status.is_some())
+            .await;
+        let up = run(&["account", "untakedown", did, "--json"]).await;
+        assert_eq!(serde_json::from_str::<Value>(&up).unwrap()["edgeBehind"], Value::Null);
+        assert_eq!(edge.copy(&weur).state.unwrap().status, None);
+
+        assert!(run(&["edge", "purge", did]).await.contains("1 blobs"));
+        let purge = link::Purge { account: weur.account.clone(), scope: PurgeScope::Everything };
+        assert_eq!(edge.seen().purges, [purge]);
+        drop(server);
+    }
 }

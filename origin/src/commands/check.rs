@@ -36,6 +36,7 @@ struct Settings {
     blobs: String,
     plc: String,
     crawlers: Vec<String>,
+    edge: Option<String>,
 }
 
 /// Says everything that is wrong with the environment and what a start would use. No file is opened for writing or
@@ -85,6 +86,7 @@ impl Settings {
             blobs: location.display().to_string(),
             plc: config.identity.plc_url.to_string(),
             crawlers: config.crawlers.iter().map(ToString::to_string).collect(),
+            edge: config.edge.as_ref().map(|edge| edge.url.to_string()),
         }
     }
 
@@ -105,6 +107,7 @@ impl Settings {
             ("blobs", &self.blobs),
             ("PLC directory", &self.plc),
             ("crawlers", &some(&self.crawlers)),
+            ("edge", self.edge.as_deref().unwrap_or("none")),
         ];
         for (name, value) in rows {
             writeln!(output, "{name:<16}{value}")?;

@@ -2,7 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{AccountInfo, Outcome, RepoInfo};
+use shared::link::Region;
+
+use super::{AccountInfo, EdgeInfo, Outcome, RegionInfo, RepoInfo};
+
+const DELETED: &str = "The account is deleted.";
+const NONE_DELETED: &str = "There was no such account; what was left of it is deleted.";
 
 impl Outcome {
     /// Prints it, aligned; as one line of JSON with `json`.
@@ -17,9 +22,13 @@ impl Outcome {
                 true => line(account, output),
                 false => account.print_row(output),
             }),
-            Self::Deleted(existed) if json => line(&serde_json::json!({ "existed": existed }), output),
-            Self::Deleted(true) => writeln!(output, "The account is deleted."),
-            Self::Deleted(false) => writeln!(output, "There was no such account; what was left of it is deleted."),
+            Self::Deleted { existed, edge_behind } if json => {
+                line(&serde_json::json!({ "existed": existed, "edgeBehind": edge_behind }), output)
+            }
+            Self::Deleted { existed, edge_behind } => {
+                writeln!(output, "{}", if *existed { DELETED } else { NONE_DELETED })?;
+                unacknowledged(edge_behind, output)
+            }
             Self::Invites(codes) if json => line(codes, output),
             Self::Invites(codes) => codes.iter().try_for_each(|code| writeln!(output, "{code}")),
             Self::Sequence(sequence) if json => line(sequence, output),
@@ -45,6 +54,10 @@ impl Outcome {
                 dropped.iter().try_for_each(|uri| writeln!(output, "  dropped: {uri}"))?;
                 if *more > 0 { writeln!(output, "  and {more} more") } else { Ok(()) }
             }
+            Self::Edge(edge) if json => line(edge, output),
+            Self::Edge(edge) => edge.print(output),
+            Self::Purged { blobs } if json => line(&serde_json::json!({ "blobs": blobs }), output),
+            Self::Purged { blobs } => writeln!(output, "The edge has dropped every copy, {blobs} blobs among them."),
         }
     }
 }
@@ -76,7 +89,8 @@ impl AccountInfo {
             ("deactivated", self.deactivated_at.as_deref()),
             ("revision", self.rev.as_deref()),
         ];
-        rows.iter().try_for_each(|(name, value)| writeln!(output, "{name:<13}{}", value.unwrap_or("-")))
+        rows.iter().try_for_each(|(name, value)| writeln!(output, "{name:<13}{}", value.unwrap_or("-")))?;
+        unacknowledged(&self.edge_behind, output)
     }
 
     fn print_row(&self, output: &mut impl Write) -> io::Result<()> {
@@ -84,6 +98,26 @@ impl AccountInfo {
         let email = self.email.as_deref().unwrap_or("-");
         writeln!(output, "{:<32}  {:<11}  {handle:<30}  {email}", self.did.as_str(), self.status)
     }
+}
+
+impl EdgeInfo {
+    fn print(&self, output: &mut impl Write) -> io::Result<()> {
+        writeln!(output, "{:<20}{}", "edge", self.url)?;
+        writeln!(output, "{:<20}{}", "position", self.position)?;
+        writeln!(output, "{:<20}{}", "copies to drop", self.purges)?;
+        self.regions.iter().try_for_each(|RegionInfo { region, replicas, behind }| {
+            writeln!(output, "{:<20}{replicas} replicas, {behind} behind", format!("region {region}"))
+        })
+    }
+}
+
+/// Says which regions of the edge may still show what was before.
+fn unacknowledged(regions: &[Region], output: &mut impl Write) -> io::Result<()> {
+    if regions.is_empty() {
+        return Ok(());
+    }
+    let regions = regions.iter().map(Region::as_str).collect::<Vec<_>>().join(", ");
+    writeln!(output, "The edge has not acknowledged this yet, and is told again: {regions}")
 }
 
 fn line(value: &impl serde::Serialize, output: &mut impl Write) -> io::Result<()> {

@@ -30,7 +30,7 @@ pub(super) const AT_ONCE: usize = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// How long a replica that pulls has to take in what it is answered before it is told the rest.
-const PULLING: Duration = Duration::from_millis(500);
+const PULLING: Duration = Duration::from_millis(100);
 
 /// Why a follower was not told.
 #[derive(Debug, thiserror::Error)]
