@@ -511,7 +511,11 @@ async fn sign_up(server: &Process) -> Value {
 
 /// Makes a record there.
 async fn create(server: &Process, made: &Value, text: &str) -> Value {
-    let input = json!({ "repo": made["did"], "collection": "com.example.thing", "record": { "text": text } });
+    create_with(server, made, json!({ "text": text })).await
+}
+
+async fn create_with(server: &Process, made: &Value, record: Value) -> Value {
+    let input = json!({ "repo": made["did"], "collection": "com.example.thing", "record": record });
     let write = Client::new().post(server.url("/xrpc/com.atproto.repo.createRecord"));
     let write = write.bearer_auth(made["accessJwt"].as_str().unwrap()).json(&input);
     write.send().await.unwrap().json().await.unwrap()
@@ -566,5 +570,79 @@ async fn the_operator_sees_who_is_behind_and_has_copies_dropped() {
         let purge = link::Purge { account: weur.account.clone(), scope: PurgeScope::Everything };
         assert_eq!(edge.seen().purges, [purge]);
         drop(server);
+    }
+}
+
+/// What an account's owner or the administrator asks for when the process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Write,
+    TakeDown,
+    TakeBlobDown,
+}
+
+#[tokio::test]
+async fn a_process_that_dies_on_its_way_to_the_edge_leaves_no_replica_behind() {
+    for (ask, place) in [
+        (Ask::Write, "write.committed"),
+        (Ask::Write, "write.handed-over"),
+        (Ask::Write, "sequence.written"),
+        (Ask::Write, "sequence.committed"),
+        (Ask::Write, "write.sequenced"),
+        (Ask::TakeDown, "change.committed"),
+        (Ask::TakeDown, "sequence.committed"),
+        (Ask::TakeBlobDown, "takedown.marked"),
+    ] {
+        let (edge, plc) = (Edge::start().await, Plc::start().await);
+        let directory = tempfile::tempdir().unwrap();
+        let start = async |fault: &str| {
+            let mut command = program(directory.path(), &plc);
+            command.env("HEADWATER_EDGE_URL", &edge.url).env(ADMIN.0, ADMIN.1);
+            command.env("HEADWATER_EDGE_FEED_KEY", KEY).env("HEADWATER_EDGE_FORWARD_KEY", FORWARD_KEY);
+            command.env("HEADWATER_FAULT", fault);
+            Process::start(command).await
+        };
+        let server = start("").await;
+        let made = sign_up(&server).await;
+        let did = made["did"].as_str().unwrap().to_owned();
+        let bearer = made["accessJwt"].as_str().unwrap().to_owned();
+        let upload = Client::new().post(server.url("/xrpc/com.atproto.repo.uploadBlob")).bearer_auth(&bearer);
+        let blob: Value =
+            upload.header("content-type", "text/plain").body("a blob").send().await.unwrap().json().await.unwrap();
+        let cid = blob["blob"]["ref"]["$link"].as_str().unwrap().to_owned();
+        create_with(&server, &made, json!({ "blob": blob["blob"] })).await;
+        let weur = replica(&did, "weur");
+        edge.fill(&server.url(""), &weur).await;
+        server.kill().await;
+
+        let server = start(place).await;
+        let call = |method: &str| Client::new().post(server.url(&format!("/xrpc/com.atproto.{method}")));
+        let repo = json!({ "$type": "com.atproto.admin.defs#repoRef", "did": did });
+        let of_blob = json!({ "$type": "com.atproto.admin.defs#repoBlobRef", "did": did, "cid": cid });
+        let request = match ask {
+            Ask::Write => call("repo.createRecord")
+                .bearer_auth(&bearer)
+                .json(&json!({ "repo": did, "collection": "com.example.thing", "record": { "text": "the last" } })),
+            Ask::TakeDown | Ask::TakeBlobDown => {
+                let subject = if ask == Ask::TakeDown { repo } else { of_blob };
+                let input = json!({ "subject": subject, "takedown": { "applied": true } });
+                call("admin.updateSubjectStatus").basic_auth("admin", Some(ADMIN.1)).json(&input)
+            }
+        };
+        assert!(request.send().await.is_err(), "{ask:?} at {place}");
+        assert!(!server.ended().await.success());
+
+        let _server = start("").await;
+        edge.until(&format!("{ask:?} at {place} is known"), |seen| {
+            let copy = &seen.copies[&weur];
+            let state = copy.state.as_ref().unwrap();
+            match ask {
+                Ask::Write => copy.records.len() == 2,
+                Ask::TakeDown => state.status == Some(AccountStatus::Takendown),
+                Ask::TakeBlobDown => state.taken_down_blobs.iter().any(|blob| blob.to_string() == cid),
+            }
+        })
+        .await;
+        assert!(!edge.copy(&weur).behind && !edge.copy(&weur).refill, "{ask:?} at {place}");
     }
 }

@@ -1,9 +1,11 @@
-//! What the feed does beside: saving what is acknowledged, having copies dropped, and forgetting old rows.
+//! What the feed does beside: saving what is acknowledged, having copies dropped, forgetting old rows, and looking DID
+//! documents up, which nobody asks this server for whom the edge answers.
 
 use std::sync::Weak;
 use std::time::Duration;
 
 use shared::link::{PURGE, Purge, Purged, encode};
+use shared::syntax::Did;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +16,8 @@ use crate::time::now_millis;
 
 /// How often what is acknowledged is saved. What is not is pushed again after a crash, which does no harm.
 const SAVE: Duration = Duration::from_secs(5);
+/// How many accounts' DID documents are looked up in that time. One that is fresh in the cache costs no request.
+const DOCUMENTS: usize = 5;
 /// How often old rows are looked for.
 const PRUNE: Duration = Duration::from_secs(60 * 60);
 /// How often it is looked whether copies are to be dropped.
@@ -34,7 +38,7 @@ pub(super) async fn run(inner: Weak<Inner>, stop: CancellationToken) {
 }
 
 async fn keep(inner: Weak<Inner>) {
-    let mut pruned: Option<Instant> = None;
+    let (mut pruned, mut looked_up): (Option<Instant>, Option<Did>) = (None, None);
     loop {
         sleep(SAVE).await;
         let Some(inner) = inner.upgrade() else { return };
@@ -44,6 +48,12 @@ async fn keep(inner: Weak<Inner>) {
         {
             tracing::error!(%error, "what the edge has acknowledged is not saved");
         }
+        let dids = inner.registry.accounts_after(looked_up.as_ref(), DOCUMENTS);
+        for did in &dids {
+            // One that has changed is told by the way that all are.
+            let _known = inner.identity.resolve_did(did).await;
+        }
+        looked_up = dids.into_iter().last();
         if pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE) {
             pruned = Some(Instant::now());
             let kept = i64::try_from(RETENTION.as_millis()).unwrap_or(i64::MAX);

@@ -5,7 +5,7 @@
 //! that concerns it. One that writers waited for in vain is *struck off*: nobody waits for it again until it has caught
 //! up; its region is told that it is behind for as long as that is so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -131,6 +131,18 @@ impl Registry {
                 all.remove(&follower.account);
             }
         }
+    }
+
+    /// The first `limit` accounts with replicas after `after`, in order.
+    pub(super) fn accounts_after(&self, after: Option<&Did>, limit: usize) -> Vec<Did> {
+        let mut next = BTreeSet::new();
+        for did in self.all().keys().flatten().filter(|did| after.is_none_or(|after| *did > after)) {
+            next.insert(did.clone());
+            if next.len() > limit {
+                next.pop_last();
+            }
+        }
+        next.into_iter().collect()
     }
 
     pub(super) fn has_replicas(&self, account: &Did) -> bool {
