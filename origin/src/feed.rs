@@ -13,6 +13,7 @@
 //! - A region is told of a row, or that a replica has not acknowledged it, from the moment that the row is durable.
 //! - An edge that is away delays a write by [`PATIENCE`] once, and no other write to that account after it.
 
+mod ask;
 mod maintain;
 mod push;
 mod registry;
@@ -22,64 +23,28 @@ mod state;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
-use shared::link::{
-    Position, PullAnswer, Purge, PurgeScope, Region, RegionAnswer, RegionQuestion, RegisterAnswer, Registered, Replica,
-    SnapshotHead,
-};
+use shared::link::{Purge, PurgeScope, Region, Replica};
 use shared::syntax::Did;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::account::{AccountError, Accounts, Include};
-use crate::actor::export::CarStream;
-use crate::actor::read::ReadError;
-use crate::actor::{ActorError, Actors};
+use crate::account::Accounts;
+use crate::actor::Actors;
 use crate::config::{Config, Edge};
 use crate::db::DbError;
 use crate::fetch::{Client, ClientError, Reach};
 use crate::identity::Resolver;
-use crate::sequencer::feed::{FeedLog, Row};
+use crate::sequencer::feed::FeedLog;
 use registry::{Follower, Registry};
 
+pub use ask::{FILLS, FeedError, Snapshot};
 pub use send::SendError;
 
 /// How long a write waits for replicas.
 pub const PATIENCE: Duration = Duration::from_millis(250);
-/// How many snapshots are on their way at once; others are told to come back.
-pub const FILLS: usize = 8;
 /// How many rows are read at a time.
 const PAGE: u32 = 100;
-/// How many bytes of changes make an answer, beyond the first.
-const ANSWER_BYTES: usize = 4_000_000;
-
-/// Why a replica's question is not answered.
-#[derive(Debug, thiserror::Error)]
-pub enum FeedError {
-    /// It has to register before it takes a snapshot.
-    #[error("the replica is not registered")]
-    NotRegistered,
-    /// Enough snapshots are on their way.
-    #[error("too many snapshots at once")]
-    Busy,
-    /// The account cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The account cannot be looked up.
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    /// A database failed.
-    #[error(transparent)]
-    Db(#[from] DbError),
-}
-
-impl From<ActorError> for FeedError {
-    fn from(error: ActorError) -> Self {
-        Self::Read(error.into())
-    }
-}
 
 /// Why the feed cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -250,155 +215,7 @@ impl Feed {
     }
 }
 
-/// What the edge asks.
-impl Feed {
-    /// Registers a replica.
-    ///
-    /// # Errors
-    /// A [`FeedError`]; also without an edge.
-    pub async fn register(&self, replica: Replica) -> Result<RegisterAnswer, FeedError> {
-        let inner = self.inner()?;
-        let account = inner.accounts.by_did(&replica.account, Include::ALL).await?;
-        if account.is_none() {
-            return Ok(RegisterAnswer::NotHosted);
-        }
-        let bytes = inner.bytes(&replica.account).await?;
-        let follower = Follower::from(replica.clone());
-        // Before it is durable: nothing that comes in between is missed.
-        let known = inner.registry.has(&follower);
-        let last = inner.log.last(&replica.account).await?;
-        inner.add(follower.clone(), last);
-        match inner.log.register(&replica).await {
-            Ok(position) => {
-                inner.add(follower, position);
-                inner.registry.add_host(&replica.region, inner.log.position().await?);
-                Ok(RegisterAnswer::Registered(Registered { position, lease: inner.edge.lease, bytes }))
-            }
-            Err(error) => {
-                if !known {
-                    inner.registry.remove(&follower);
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Forgets a replica.
-    ///
-    /// # Errors
-    /// A [`FeedError`].
-    pub async fn unregister(&self, replica: &Replica) -> Result<(), FeedError> {
-        self.inner()?.forget(replica).await
-    }
-
-    /// A snapshot of an account; `None` if it is not hosted.
-    ///
-    /// # Errors
-    /// A [`FeedError`].
-    pub async fn snapshot(&self, replica: &Replica) -> Result<Option<Snapshot>, FeedError> {
-        let inner = self.inner()?;
-        if !inner.registry.has(&Follower::from(replica.clone())) {
-            return Err(FeedError::NotRegistered);
-        }
-        let permit = Arc::clone(&inner.fills).try_acquire_owned().map_err(|_| FeedError::Busy)?;
-        let did = &replica.account;
-        // What has a row up to here is in what is read from here on.
-        inner.log.made().await;
-        let position = inner.log.last(did).await?;
-        let Some(state) = inner.state(did).await? else { return Ok(None) };
-        let head = SnapshotHead { account: did.clone(), position, state, revision: None };
-        match inner.actors.snapshot(head).await {
-            Ok(stream) => Ok(Some(Snapshot { stream, permit })),
-            Err(ReadError::Actor(ActorError::NotFound(_))) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// What a replica misses.
-    ///
-    /// # Errors
-    /// A [`FeedError`].
-    pub async fn pull(&self, replica: &Replica, position: Position) -> Result<PullAnswer, FeedError> {
-        let inner = self.inner()?;
-        let (did, follower) = (&replica.account, Follower::from(replica.clone()));
-        if inner.accounts.by_did(did, Include::ALL).await?.is_none() {
-            inner.forget(replica).await?;
-            return Ok(PullAnswer::NotHosted);
-        }
-        if !inner.registry.has(&follower) {
-            return Ok(PullAnswer::Refill);
-        }
-        let rows = inner.log.rows(did, position, PAGE).await?;
-        let follows = match rows.first() {
-            Some(row) => row.previous == position,
-            None => inner.log.last(did).await? == position,
-        };
-        if !follows {
-            return Ok(PullAnswer::Refill);
-        }
-        let answer = inner.changes(did, &rows).await?;
-        if inner.registry.pulled(&follower, position) {
-            inner.tell_later(follower);
-        }
-        Ok(answer)
-    }
-
-    /// What changed in all of a region.
-    ///
-    /// # Errors
-    /// A [`FeedError`].
-    pub async fn region(&self, question: &RegionQuestion) -> Result<RegionAnswer, FeedError> {
-        let inner = self.inner()?;
-        let since = inner.log.since(question.after).await?;
-        inner.registry.add_host(&question.region, since.position);
-        let mut behind = inner.registry.behind_in(&question.region);
-        // More do not fit a message: then everything may have changed.
-        let complete = since.complete && behind.len() <= BEHIND;
-        behind.truncate(BEHIND);
-        Ok(RegionAnswer {
-            position: since.position,
-            lease: inner.edge.lease,
-            complete,
-            changed: since.changed,
-            behind,
-            handles: since.handles,
-            server: inner.server,
-        })
-    }
-
-    fn inner(&self) -> Result<&Arc<Inner>, FeedError> {
-        self.inner.as_ref().ok_or(FeedError::NotRegistered)
-    }
-}
-
-/// At most how many accounts an answer names as behind.
-const BEHIND: usize = 20_000;
-
-/// A snapshot on its way.
-#[derive(Debug)]
-pub struct Snapshot {
-    stream: CarStream,
-    permit: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl Snapshot {
-    /// Its bytes. It counts as being on its way until the stream is dropped.
-    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, ReadError>> + Send {
-        let Self { stream, permit } = self;
-        stream.map(move |piece| {
-            let _on_its_way = &permit;
-            piece
-        })
-    }
-}
-
 impl Inner {
-    fn add(self: &Arc<Self>, follower: Follower, position: Position) {
-        if self.registry.add(follower.clone(), position) {
-            self.tell(follower);
-        }
-    }
-
     /// How long after it was asked last the edge may serve what it had then, on this server's clock.
     fn lease(&self) -> Duration {
         Duration::from_millis(self.edge.lease.origin_until(0))
@@ -408,22 +225,6 @@ impl Inner {
         self.log.unregister(replica).await?;
         self.registry.remove(&Follower::from(replica.clone()));
         Ok(())
-    }
-
-    /// The changes that these rows tell, as far as they fit an answer.
-    async fn changes(&self, did: &Did, rows: &[Row]) -> Result<PullAnswer, FeedError> {
-        let (mut pushes, mut bytes) = (Vec::new(), 0);
-        let mut more = rows.len() == PAGE as usize;
-        for row in rows {
-            let (push, message) = self.message(did, row).await?;
-            bytes += message.len();
-            if bytes > ANSWER_BYTES && !pushes.is_empty() {
-                more = true;
-                break;
-            }
-            pushes.push(push);
-        }
-        Ok(PullAnswer::Changes { pushes, more, lease: self.edge.lease })
     }
 
     /// An account's DID document is not what it was.

@@ -1,7 +1,8 @@
 use std::path::Path;
 
+use futures_util::StreamExt as _;
 use shared::crypto::{Curve, SigningKey};
-use shared::link::{Item, SnapshotReader};
+use shared::link::{Item, RegisterAnswer, Registered, SnapshotReader};
 use shared::syntax::Handle;
 
 use super::*;

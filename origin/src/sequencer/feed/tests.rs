@@ -1,7 +1,9 @@
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
 
-use shared::firehose::{AccountStatus, Event, Identity};
+use shared::firehose::{AccountStatus, Body, Event, Identity};
+use shared::link::Region;
 
 use super::*;
 use crate::db::{Options, Synchronous};
