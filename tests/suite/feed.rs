@@ -173,6 +173,52 @@ async fn an_edge_that_is_away_delays_one_write_and_catches_up_by_itself() {
     }
 }
 
+/// Whatever of what it is told gets lost: a replica that pulls when the answer to its region names it, or may not name it,
+/// and only then, has what the origin had when it answered.
+#[tokio::test]
+async fn a_replica_that_does_as_its_region_is_told_is_never_older_than_the_answer() {
+    let scene = Scene::new().await;
+    let (url, weur) = (scene.url(), scene.replica("weur").await);
+    let mut seed = tests::environment::number("HEADWATER_SEED").unwrap_or(7);
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let (mut after, mut trusted, mut pulled, mut down) = (Position(0), 0, 0, false);
+    let mut written = scene.write("r").await;
+    for round in 0..60 {
+        scene.edge.set(
+            [Mood::Good, Mood::Good, Mood::Failing, Mood::Mute, Mood::Slow(30)][usize::try_from(random(5)).unwrap()],
+        );
+        for _ in 0..=random(3) {
+            if random(8) > 0 {
+                written = scene.put("r", json!({ "round": round, "random": random(1_000_000) })).await;
+            } else {
+                down = !down;
+                let cid = &written["cid"];
+                let uri = &written["uri"];
+                scene.admin(json!({ "$type": "com.atproto.repo.strongRef", "uri": uri, "cid": cid }), down).await;
+            }
+        }
+        let answer = scene.edge.region(&url, "weur", after).await;
+        let copy = scene.edge.copy(&weur);
+        let changed =
+            answer.changed.iter().any(|changed| changed.account == weur.account && changed.position > copy.position);
+        if changed || !answer.complete || answer.behind.contains(&weur.account) {
+            pulled += 1;
+            let answer = scene.edge.pull(&url, &weur).await;
+            assert!(matches!(answer, PullAnswer::Changes { .. }), "{answer:?}");
+        } else {
+            trusted += 1;
+        }
+        after = answer.position;
+        let copy = scene.edge.copy(&weur);
+        assert!(is_at(&copy, &written), "round {round}");
+        assert_eq!(copy.state.unwrap().taken_down_records.len(), usize::from(down), "round {round}");
+    }
+    assert!(trusted > 10 && pulled > 10, "{trusted} {pulled}");
+}
+
 #[tokio::test]
 async fn a_write_that_was_sequenced_and_not_pushed_is_pushed_by_the_next_start() {
     let (edge, plc) = (Edge::start().await, Plc::start().await);

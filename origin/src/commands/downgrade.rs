@@ -1,7 +1,7 @@
 //! `prepare-downgrade`: leaving a data directory so that the reference server goes on with it.
 //!
 //! Everything is told that is to be told, what was begun is finished, and every database is one file again, its log
-//! emptied into it. Nothing of this is needed after a clean stop of a server whose log Litestream does not keep; it is
+//! emptied into it; the edge's replicas are forgotten, to be filled anew. Nothing of this is needed after a clean stop of a server whose log Litestream does not keep; it is
 //! after one that was killed. Done twice, it changes nothing more.
 
 use std::fs;
@@ -78,6 +78,11 @@ pub async fn prepare(app: &App, mut seen_to: impl FnMut(usize)) -> Result<Ready,
         ready.stores += 1;
         seen_to(ready.stores);
     }
+    // The other server tells replicas of nothing, not even by an event of all that it does.
+    app.feed().stop();
+    let feed = app.actors().sequencer().feed().clone();
+    let sequence = &storage.sequencer_db;
+    crate::db::blocking(move || feed.end()).await.map_err(failed(sequence))?;
     for path in [&storage.account_db, &storage.sequencer_db, &storage.did_cache_db] {
         if path.exists() {
             settle(path, app.actors().options(), None).await?;

@@ -27,6 +27,8 @@ pub(super) use rows::{put_event, put_released};
 
 /// At most how many accounts or handles the answer to a region names; more count as everything.
 const NAMED: usize = 20_000;
+/// At most how many rows are read for it; more count as everything, too.
+const READ: usize = 100_000;
 
 /// How long rows are kept. A replica that was away for longer is filled anew.
 pub(crate) const RETENTION: Duration = Duration::from_secs(3 * 24 * 60 * 60);

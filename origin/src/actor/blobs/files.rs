@@ -91,6 +91,8 @@ impl Store {
             if found.is_empty() {
                 return Ok(());
             }
+            // No commit tells that they are public from now on.
+            let _told = self.sequencer().feed().change(self.did(), true, None).await?;
             let uploads = found.iter().filter_map(|(cid, key)| Some((Key::parse(key)?, cid.clone())));
             let placed = self.place_files(uploads.collect()).await?;
             let (store, now_here) = (Arc::clone(self), placed.clone());

@@ -8,7 +8,7 @@ use shared::firehose::{AccountStatus, Body, Event, Kind, Seq};
 use shared::link::{Changed, Position, Purge, PurgeScope, Region, Replica, decode, encode};
 use shared::syntax::{Datetime, Did, Handle};
 
-use super::{Fed, NAMED, Registered, Row, Since, What};
+use super::{Fed, NAMED, READ, Registered, Row, Since, What};
 use crate::db::DbError;
 use crate::sequencer::Stored;
 use crate::time::now_millis;
@@ -153,7 +153,7 @@ pub(super) fn since(connection: &Connection, after: Position) -> Result<Since, D
         r#"SELECT "did", "position", "handles" FROM "headwater_feed" WHERE "position" > ?1 AND "did" != ''"#,
     )?;
     let mut rows = statement.query([number(after)])?;
-    let (mut changed, mut handles) = (HashMap::new(), Vec::new());
+    let (mut changed, mut handles, mut read) = (HashMap::new(), Vec::new(), 0_usize);
     while let Some(row) = rows.next()? {
         let (did, position, named): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         handles.extend(named.split(' ').filter_map(|handle| Handle::parse(handle).ok()));
@@ -161,7 +161,8 @@ pub(super) fn since(connection: &Connection, after: Position) -> Result<Since, D
             let last = changed.entry(did).or_insert(Position(0));
             *last = (*last).max(position_of(position));
         }
-        if changed.len() > NAMED || handles.len() > NAMED {
+        read += 1;
+        if changed.len() > NAMED || handles.len() > NAMED || read > READ {
             return Ok(nothing);
         }
     }
