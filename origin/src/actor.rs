@@ -14,6 +14,7 @@ pub mod blobs;
 mod commit;
 pub mod export;
 pub mod import;
+pub mod preferences;
 pub mod prepare;
 pub mod read;
 mod recover;

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::error::XrpcError;
 
 pub use admin::Admin;
-pub use service::{AccessOrService, Moderator, ServiceOptional};
+pub use service::{AccessOrModerator, AccessOrService, Moderator, OwnerOrModerator, ServiceOptional};
 pub use session::{Access, AccessOrAdminOptional, Caller, Reader, Refresh, Refresher};
 
 /// A call, as far as it matters who makes it.
@@ -29,7 +29,7 @@ pub struct Asked<'a> {
     /// The server.
     pub app: &'a App,
     /// The method that is called.
-    pub nsid: &'static str,
+    pub nsid: &'a str,
     /// The request's headers.
     pub headers: &'a HeaderMap,
 }

@@ -131,12 +131,6 @@ impl XrpcError {
         Self::plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").caused_by(cause)
     }
 
-    /// 501: an XRPC method that this server does not have.
-    #[must_use]
-    pub fn method_not_implemented() -> Self {
-        Self::plain(StatusCode::NOT_IMPLEMENTED, "Method Not Implemented")
-    }
-
     /// 502: a server that had to be asked failed.
     #[must_use]
     pub fn upstream(message: impl Into<String>) -> Self {

@@ -7,7 +7,7 @@
 //!
 //! Specification: <https://atproto.com/specs/xrpc#service-proxying>.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -16,13 +16,15 @@ use axum::response::Response;
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Deserialize;
 use shared::xrpc::error_name;
+use tokio::sync::watch;
 use url::Url;
 
 use crate::config::Network;
 use crate::error::XrpcError;
 use crate::fetch::{Client, ClientError, Reach};
 
-/// The headers of a request that a service is told.
+/// The headers of a request that a service is told, and what the others begin with.
+const ASKED_PREFIX: &str = "x-atproto-";
 const ASKED: [&str; 4] = ["accept-encoding", "accept-language", "atproto-accept-labelers", "x-bsky-topics"];
 /// The headers of an answer that the caller is told.
 const ANSWERED: [&str; 7] = [
@@ -44,6 +46,22 @@ pub struct Pipethrough {
     begins_within: Duration,
     pauses_at_most: Duration,
     body_max: u64,
+    retries: u32,
+}
+
+/// A call of a service.
+#[derive(Debug)]
+pub struct Forward {
+    /// Where to, with path and query.
+    pub url: Url,
+    /// How.
+    pub verb: Method,
+    /// Those of the caller's headers that are told ([`asked_of`], [`body_of`]).
+    pub headers: HeaderMap,
+    /// In whose name: a service token. Without, in nobody's.
+    pub token: Option<String>,
+    /// What is sent.
+    pub body: Option<Body>,
 }
 
 impl Pipethrough {
@@ -58,6 +76,7 @@ impl Pipethrough {
             begins_within: network.proxy_headers_timeout,
             pauses_at_most: network.proxy_body_timeout,
             body_max: network.proxy_max_response,
+            retries: network.proxy_retries,
         })
     }
 
@@ -73,16 +92,66 @@ impl Pipethrough {
         params: &[(&str, &str)],
         asked: HeaderMap,
     ) -> Result<Response, XrpcError> {
-        let mut url = service.clone();
-        url.set_path(&format!("{}/xrpc/{nsid}", service.path().trim_end_matches('/')));
-        url.query_pairs_mut().clear().extend_pairs(params);
-        let request = self.client.request(Method::GET, url).map_err(unreachable)?;
-        let mut headers = asked;
-        headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        let request = request.headers(headers);
-        let answer = tokio::time::timeout(self.begins_within, request.send()).await;
-        let answer = answer.map_err(unreachable)?.map_err(unreachable)?;
+        let url = method_url(service, nsid, params);
+        self.forward(Forward { url, verb: Method::GET, headers: asked, token: None, body: None }).await
+    }
+
+    /// Calls a service, and passes its answer on.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn forward(&self, forward: Forward) -> Result<Response, XrpcError> {
+        let answer = self.send(forward).await?;
         if answer.status().is_success() { Ok(self.pass_on(answer)) } else { Err(self.refusal(answer).await) }
+    }
+
+    /// The service's answer, whatever it says. What is read only is sent again if the connection fails, as often as the
+    /// operator says.
+    async fn send(&self, forward: Forward) -> Result<reqwest::Response, XrpcError> {
+        let Forward { url, verb, mut headers, token, body } = forward;
+        headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        let request = self.client.request(verb.clone(), url).map_err(unreachable)?.headers(headers);
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        if let Some(body) = body {
+            let (sent, moves) = watched(body);
+            return self.begun(request.body(sent).send(), Some(moves)).await;
+        }
+        let mut left = if verb == Method::POST { 0 } else { self.retries };
+        loop {
+            let attempt = request.try_clone().ok_or_else(|| XrpcError::internal("a request without a body"))?;
+            match self.begun(attempt.send(), None).await {
+                Err(error) if left > 0 => {
+                    tracing::debug!(%error, "a service is asked again");
+                    left -= 1;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Waits for the answer to begin; for so long as the operator says after the last of the request's body went out.
+    async fn begun(
+        &self,
+        sending: impl Future<Output = reqwest::Result<reqwest::Response>>,
+        mut moves: Option<watch::Receiver<()>>,
+    ) -> Result<reqwest::Response, XrpcError> {
+        let mut sending = pin!(sending);
+        loop {
+            let moved = async {
+                let Some(moves) = &mut moves else { return std::future::pending().await };
+                if moves.changed().await.is_err() {
+                    // All of it is sent.
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                answer = &mut sending => return answer.map_err(unreachable),
+                () = moved => {}
+                () = tokio::time::sleep(self.begins_within) => {
+                    return Err(XrpcError::upstream("Upstream service unreachable"));
+                }
+            }
+        }
     }
 
     fn pass_on(&self, answer: reqwest::Response) -> Response {
@@ -146,10 +215,39 @@ fn unreachable(cause: impl std::error::Error + Send + Sync + 'static) -> XrpcErr
     XrpcError::upstream("Upstream service unreachable").caused_by(cause)
 }
 
+/// The address of a method at a service.
+#[must_use]
+pub fn method_url(service: &Url, nsid: &str, params: &[(&str, &str)]) -> Url {
+    let mut url = service.clone();
+    url.set_path(&format!("{}/xrpc/{nsid}", service.path().trim_end_matches('/')));
+    url.query_pairs_mut().clear().extend_pairs(params);
+    if params.is_empty() {
+        url.set_query(None);
+    }
+    url
+}
+
+/// A body that tells when it moves.
+fn watched(body: Body) -> (reqwest::Body, watch::Receiver<()>) {
+    let (moved, moves) = watch::channel(());
+    let pieces = body.into_data_stream().inspect(move |_| moved.send_replace(()));
+    (reqwest::Body::wrap_stream(pieces), moves)
+}
+
 /// Those headers of a request that a service is told of.
 #[must_use]
 pub fn asked_of(headers: &HeaderMap) -> HeaderMap {
-    passed(headers, &ASKED)
+    let mut asked = passed(headers, &ASKED);
+    for (name, value) in headers.iter().filter(|(name, _)| name.as_str().starts_with(ASKED_PREFIX)) {
+        asked.append(name, value.clone());
+    }
+    asked
+}
+
+/// Those headers of a request that say what its body is.
+#[must_use]
+pub fn body_of(headers: &HeaderMap) -> HeaderMap {
+    passed(headers, &["content-type", "content-encoding", "content-length"])
 }
 
 /// Those of `headers` that have one of `names`.

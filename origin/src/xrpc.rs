@@ -5,6 +5,7 @@
 
 mod admin;
 mod availability;
+mod bsky;
 mod call;
 mod catchall;
 mod explain;
@@ -13,6 +14,7 @@ mod input;
 mod output;
 mod params;
 mod path;
+mod proxy;
 mod range;
 mod refuse;
 mod repo;
@@ -29,7 +31,8 @@ use shared::token::session::Scope;
 
 use crate::app::App;
 use crate::auth::{
-    Access, AccessOrAdminOptional, AccessOrService, Admin, Anybody, Moderator, Refresh, ServiceOptional, Standing,
+    Access, AccessOrAdminOptional, AccessOrModerator, AccessOrService, Admin, Anybody, Moderator, Refresh,
+    ServiceOptional, Standing,
 };
 use crate::config::Limits;
 use crate::error::XrpcError;
@@ -43,12 +46,12 @@ pub(crate) use server::version as server_version;
 use server::{account, app_password, email, invite, service_auth, session};
 
 #[rustfmt::skip]
-fn table(limits: &Limits) -> Vec<Route> {
+fn table(limits: &Limits, has_view: bool) -> Vec<Route> {
     let standard = Access::standard;
     let not_taken_down = Standing { not_taken_down: true, ..Standing::default() };
     let reader = || AccessOrAdminOptional(standard());
     let own_reader = || AccessOrAdminOptional(standard().or(Scope::Takendown));
-    vec![
+    let routes = vec![
         procedure("com.atproto.admin.deleteAccount", Admin, JSON, admin::delete_account),
         procedure("com.atproto.admin.disableAccountInvites", Moderator, JSON, admin::disable_account_invites),
         procedure("com.atproto.admin.disableInviteCodes", Moderator, JSON, admin::disable_invite_codes),
@@ -69,6 +72,8 @@ fn table(limits: &Limits) -> Vec<Route> {
         procedure("com.atproto.identity.signPlcOperation", Access::full().or(Scope::Takendown), JSON, operation::sign_plc_operation),
         procedure("com.atproto.identity.submitPlcOperation", standard(), JSON, operation::submit_plc_operation),
         procedure("com.atproto.identity.updateHandle", standard().only(not_taken_down), JSON, identity::update_handle),
+
+        procedure(proxy::CREATE_REPORT, standard().or(Scope::Takendown), JSON, proxy::create_report),
 
         procedure("com.atproto.repo.applyWrites", standard(), WRITES, repo::apply_writes),
         procedure("com.atproto.repo.createRecord", standard(), WRITES, repo::create_record),
@@ -120,12 +125,20 @@ fn table(limits: &Limits) -> Vec<Route> {
         subscription("com.atproto.sync.subscribeRepos", sync::subscribe_repos),
 
         query("com.atproto.temp.checkSignupQueue", standard().or(Scope::SignupQueued), temp::check_signup_queue),
-    ]
+    ];
+    let with_view = vec![
+        query("app.bsky.actor.getPreferences", AccessOrModerator(standard().or(Scope::Takendown)), bsky::get_preferences),
+        procedure("app.bsky.actor.putPreferences", standard().only(not_taken_down), JSON, bsky::put_preferences),
+        query("app.bsky.feed.getFeed", standard(), bsky::get_feed),
+        procedure("app.bsky.notification.registerPush", standard().or(Scope::SignupQueued), JSON, bsky::register_push),
+        procedure("app.bsky.notification.unregisterPush", standard(), JSON, bsky::unregister_push),
+    ];
+    routes.into_iter().chain(with_view.into_iter().filter(|_| has_view)).collect()
 }
 
 /// Everything below `/xrpc/`.
 pub(crate) fn router(app: App) -> Router<App> {
-    let routes = Routes::new(table(&app.config().limits));
+    let routes = Routes::new(table(&app.config().limits, app.config().services.app_view.is_some()));
     let calls = any(call::answer).with_state((app, Arc::new(routes)));
     Router::new().route("/xrpc/", calls.clone()).route("/xrpc/{*method}", calls)
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use crate::xrpc::Method;
 
 pub mod admin;
+pub mod bsky;
 pub mod identity;
 pub mod moderation;
 pub mod repo;
@@ -29,6 +30,11 @@ mod tests;
 
 /// Every method that has its types here (or needs none), in the order of their names.
 pub const METHODS: &[Method] = &[
+    Method::query("app.bsky.actor.getPreferences"),
+    Method::procedure("app.bsky.actor.putPreferences"),
+    Method::query("app.bsky.feed.getFeed"),
+    Method::procedure("app.bsky.notification.registerPush"),
+    Method::procedure("app.bsky.notification.unregisterPush"),
     Method::procedure("com.atproto.admin.deleteAccount"),
     Method::procedure("com.atproto.admin.disableAccountInvites"),
     Method::procedure("com.atproto.admin.disableInviteCodes"),

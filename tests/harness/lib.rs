@@ -13,6 +13,7 @@ pub mod peers;
 pub mod plc;
 pub mod process;
 mod repository;
+pub mod service;
 mod smtp;
 
 pub use edge::Edge;

@@ -29,8 +29,8 @@ async fn the_origin_answers_through_the_edge() {
     assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "version": env!("CARGO_PKG_VERSION") }));
 
     let unknown = reqwest::get(edge.url("/xrpc/com.example.unknown")).await.unwrap();
-    assert_eq!(unknown.status(), StatusCode::NOT_IMPLEMENTED);
-    assert_eq!(unknown.json::<Value>().await.unwrap()["error"], "MethodNotImplemented");
+    assert_eq!(unknown.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(unknown.json::<Value>().await.unwrap()["error"], "InvalidRequest");
 }
 
 #[tokio::test]

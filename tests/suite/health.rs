@@ -17,7 +17,7 @@ async fn every_error_is_an_xrpc_envelope() {
     let pds = Pds::start().await;
     let client = reqwest::Client::new();
     let cases = [
-        (client.get(pds.url("/xrpc/com.example.unknown")), 501, "MethodNotImplemented"),
+        (client.get(pds.url("/xrpc/com.example.unknown")), 400, "InvalidRequest"),
         (client.get(pds.url("/nothing/here")), 404, "NotFound"),
         (client.post(pds.url("/xrpc/_health")), 405, "InvalidRequest"),
     ];

@@ -23,6 +23,7 @@ mod memory;
 mod peers;
 mod pipethrough;
 mod plc;
+mod proxy;
 mod record;
 mod service_auth;
 mod sync;

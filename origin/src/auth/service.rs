@@ -4,7 +4,7 @@ use shared::syntax::Did;
 use shared::token::service::{ACCOUNT_KEY, Expected, LABELER_KEY, ServiceAuth, ServiceAuthError};
 use shared::xrpc::error_name;
 
-use super::{Access, Admin, Asked, Auth, Authorization, anonymous};
+use super::{Access, Admin, Asked, Auth, Authorization, Caller, anonymous};
 use crate::error::XrpcError;
 use crate::time::now_seconds;
 
@@ -91,5 +91,31 @@ impl Auth for Moderator {
         let trusted = asked.app.config().services.moderation.as_ref();
         let trusted = trusted.ok_or_else(|| refusal(&ServiceAuthError::UntrustedIssuer))?;
         issuer(asked, &[ACCOUNT_KEY, LABELER_KEY], Some(&trusted.did)).await.map(drop)
+    }
+}
+
+/// Who reads what only its owner, and the moderator, may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnerOrModerator {
+    /// An account here, of its own.
+    Owner(Caller),
+    /// The moderation service that the operator trusts, of anybody's.
+    Moderator,
+}
+
+/// An account here, or the moderation service.
+#[derive(Debug, Clone)]
+pub struct AccessOrModerator(pub Access);
+
+impl Auth for AccessOrModerator {
+    type Caller = OwnerOrModerator;
+
+    async fn verify(&self, asked: &Asked<'_>) -> Result<OwnerOrModerator, XrpcError> {
+        match Authorization::of(asked.headers)? {
+            Authorization::Bearer(token) if claims_method(token) => {
+                Moderator.verify(asked).await.map(|()| OwnerOrModerator::Moderator)
+            }
+            _ => self.0.verify(asked).await.map(OwnerOrModerator::Owner),
+        }
     }
 }

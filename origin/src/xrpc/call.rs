@@ -198,16 +198,20 @@ pub(super) async fn answer(State((app, routes)): State<(App, Arc<Routes>)>, requ
         return XrpcError::invalid_request("invalid xrpc path").into_response();
     };
     let Some(route) = routes.find(name) else {
-        return catchall::answer(name, request.method()).into_response();
+        let name = name.to_owned();
+        return catchall::answer(&app, &name, request).await;
     };
-    let (found, expected) = (request.method(), verb(route.method.kind));
-    match *found {
+    let (found, expected) = (request.method().clone(), verb(route.method.kind));
+    match found {
         Verb::GET | Verb::HEAD if expected == Verb::GET => (route.run)(app, request).await,
         Verb::POST if expected == Verb::POST => (route.run)(app, request).await,
         Verb::GET | Verb::HEAD | Verb::POST => {
             XrpcError::invalid_request(format!("Incorrect HTTP method ({found}) expected {expected}")).into_response()
         }
-        _ => catchall::answer(name, found).into_response(),
+        _ => {
+            let name = name.to_owned();
+            catchall::answer(&app, &name, request).await
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Calls of methods that are not answered here.
 
+use axum::extract::Request;
 use axum::http::Method;
-use shared::xrpc::error_name;
+use axum::response::{IntoResponse as _, Response};
 
+use super::proxy;
+use crate::app::App;
 use crate::error::XrpcError;
 
 /// Methods that nobody may call in an account's name elsewhere: what they do is this server's, or its owner's, alone.
@@ -54,32 +57,10 @@ pub(super) fn is_privileged(name: &str) -> bool {
     PRIVILEGED.iter().any(|privileged| privileged.eq_ignore_ascii_case(name))
 }
 
-/// The answer to a call of `name`, which no route took.
-pub(super) fn answer(name: &str, verb: &Method) -> XrpcError {
-    if !matches!(*verb, Method::GET | Method::HEAD | Method::POST) {
-        return XrpcError::invalid_request("XRPC requests only supports GET and POST");
+/// The answer to a call of `name`, which no route took: another service's, if one takes it.
+pub(super) async fn answer(app: &App, name: &str, request: Request) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
+        return proxy::pass(app, name, request).await;
     }
-    if is_protected(name) {
-        return XrpcError::refused(error_name::INVALID_TOKEN, "Bad token method");
-    }
-    XrpcError::method_not_implemented()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nobody_answers_is_refused_by_name() {
-        let cases = [
-            ("com.example.unknown", Method::GET, "501 MethodNotImplemented"),
-            ("com.example.unknown", Method::POST, "501 MethodNotImplemented"),
-            ("com.example.unknown", Method::DELETE, "400 InvalidRequest"),
-            ("com.atproto.server.GETSESSION", Method::GET, "400 InvalidToken"),
-        ];
-        for (name, verb, expected) in cases {
-            let error = answer(name, &verb);
-            assert_eq!(format!("{} {}", error.status().as_u16(), error.name()), expected, "{verb} {name}");
-        }
-    }
+    XrpcError::invalid_request("XRPC requests only supports GET and POST").into_response()
 }

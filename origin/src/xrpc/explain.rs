@@ -6,10 +6,12 @@
 
 use std::sync::LazyLock;
 
+use serde::Serialize;
 use shared::data::{Map, Value, json};
 use shared::lexicon::{Catalog, Property, Schema};
 
 use super::params::Given;
+use crate::error::XrpcError;
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::with_methods);
 
@@ -51,4 +53,10 @@ pub(super) fn input(nsid: &str, text: &[u8]) -> Option<String> {
             CATALOG.validate(schema, &value).err().map(|invalid| invalid.to_string())
         }
     }
+}
+
+/// Refuses an input whose type takes what its schema does not.
+pub(super) fn check(nsid: &str, input: &impl Serialize) -> Result<(), XrpcError> {
+    let text = serde_json::to_vec(input).map_err(XrpcError::internal)?;
+    self::input(nsid, &text).map_or(Ok(()), |issue| Err(XrpcError::invalid_request(issue)))
 }

@@ -18,6 +18,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::explain;
+use super::proxy::Aside;
 use crate::error::XrpcError;
 use crate::pipethrough;
 
@@ -127,6 +128,15 @@ impl Input for () {
             None | Some(0) => Ok(()),
             Some(_) => Err(unexpected()),
         }
+    }
+}
+
+impl<I: Input> Input for Aside<I> {
+    #[cfg(test)]
+    const ENCODING: Option<&'static str> = I::ENCODING;
+
+    async fn read(nsid: &'static str, headers: &HeaderMap, body: Body, limit: u64) -> Result<Self, XrpcError> {
+        Ok(Self { input: I::read(nsid, headers, body, limit).await?, headers: headers.clone() })
     }
 }
 

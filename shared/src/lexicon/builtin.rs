@@ -13,8 +13,10 @@ pub(super) const RECORDS: [&str; 5] = [
 ];
 
 /// The methods of `com.atproto` and of the account's preferences, and the definitions they need beside [`RECORDS`].
-pub(super) const METHODS: [&str; 10] = [
+pub(super) const METHODS: [&str; 12] = [
     include_str!("../../lexicons/methods/app.bsky.actor.json"),
+    include_str!("../../lexicons/methods/app.bsky.feed.json"),
+    include_str!("../../lexicons/methods/app.bsky.notification.json"),
     include_str!("../../lexicons/methods/com.atproto.admin.json"),
     include_str!("../../lexicons/methods/com.atproto.identity.json"),
     include_str!("../../lexicons/methods/com.atproto.label.json"),

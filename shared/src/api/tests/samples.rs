@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{Json, Part, Sample};
-use crate::api::{admin, identity, moderation, repo, server, sync, temp};
+use crate::api::{admin, bsky, identity, moderation, repo, server, sync, temp};
 
 const DID: &str = "did:plc:7iza6de2dwap2sbkpav7c6c6";
 const HANDLE: &str = "alice.test";
@@ -17,7 +17,7 @@ const URI: &str = "at://did:plc:7iza6de2dwap2sbkpav7c6c6/com.example.note/3jzfci
 const KEY: &str = "did:key:zQ3shZc2QzApp2oymGvQbzP8eKheVshBHbU4ZYjeXqwSKEn6N";
 
 pub(super) fn all() -> Vec<Sample> {
-    let mut samples = Vec::new();
+    let mut samples = bsky();
     samples.extend(admin());
     samples.extend(identity());
     samples.extend(moderation());
@@ -30,6 +30,24 @@ pub(super) fn all() -> Vec<Sample> {
         json!({"activated": false, "placeInQueue": 7, "estimatedTimeMs": 60_000}),
     ));
     samples
+}
+
+fn bsky() -> Vec<Sample> {
+    use Part::{Input, Output, Params};
+    let preferences = json!({"preferences": [{"$type": "app.bsky.example", "data": {"a": [1.5, null]}}]});
+    let push = json!({"serviceDid": DID, "token": "t", "platform": "ios", "appId": "app.test", "ageRestricted": true});
+    vec![
+        Sample::of::<bsky::GetPreferencesParams>("app.bsky.actor.getPreferences", Params, json!({"did": DID})),
+        Sample::of::<bsky::Preferences>("app.bsky.actor.getPreferences", Output, preferences.clone()),
+        Sample::of::<bsky::Preferences>("app.bsky.actor.putPreferences", Input, preferences),
+        Sample::of::<bsky::GetFeedParams>(
+            "app.bsky.feed.getFeed",
+            Params,
+            json!({"feed": URI, "limit": 7, "cursor": "x"}),
+        ),
+        Sample::of::<bsky::Push>("app.bsky.notification.registerPush", Input, push.clone()),
+        Sample::of::<bsky::Push>("app.bsky.notification.unregisterPush", Input, push),
+    ]
 }
 
 fn record() -> Json {
