@@ -311,6 +311,21 @@ async fn what_was_missed_is_pulled_and_what_is_unknown_is_filled_anew() {
 }
 
 #[tokio::test]
+async fn a_replica_that_registers_again_still_has_to_acknowledge_what_it_has_not() {
+    let scene = Scene::new().await;
+    let (url, weur) = (scene.url(), scene.replica("weur").await);
+    scene.edge.set(Mood::Failing);
+    let written = scene.write("r").await;
+    let register = Register { replica: weur.clone() };
+    assert_eq!(scene.edge.ask(&url, link::REGISTER, &register).await.status(), 200);
+    let behind = scene.edge.region(&url, "weur", Position(0)).await.behind;
+    assert_eq!(behind, std::slice::from_ref(&weur.account));
+    scene.edge.set(Mood::Good);
+    scene.settled().await;
+    assert!(scene.has(&weur, &written));
+}
+
+#[tokio::test]
 async fn a_replica_that_is_no_more_is_forgotten() {
     let scene = Scene::new().await;
     let weur = scene.replica("weur").await;

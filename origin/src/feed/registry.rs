@@ -102,17 +102,16 @@ impl Registry {
         behind
     }
 
-    /// Adds a follower that stands at `position`, or lets it start anew there. Returns whether somebody has to tell it.
+    /// Adds a follower that has to be told what comes after `position`. One that is known is waited for again; what it has
+    /// not acknowledged it still has to. Returns whether somebody has to tell it.
     pub(super) fn add(&self, follower: Follower, position: Position) -> bool {
         let mut all = self.all();
         let group = all.entry(follower.account).or_default();
-        let told = group.by_region.get(&follower.region).is_some_and(|standing| standing.told);
-        let last = group.by_region.values().map(|standing| standing.last).max().unwrap_or_default();
-        let mut standing = Standing { told, ..Standing::at(position, position.max(last)) };
-        let untold = standing.is_behind() && !std::mem::replace(&mut standing.told, true);
-        group.by_region.insert(follower.region, standing);
-        group.moved.notify_waiters();
-        untold
+        let last = group.by_region.values().map(|standing| standing.last).fold(position, Position::max);
+        let standing = group.by_region.entry(follower.region).or_insert_with(|| Standing::at(position, position));
+        standing.last = last;
+        standing.missed = None;
+        standing.is_behind() && !std::mem::replace(&mut standing.told, true)
     }
 
     /// Adds a region's host object if it is not known.

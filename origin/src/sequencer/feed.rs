@@ -238,14 +238,15 @@ impl FeedLog {
             .await
     }
 
-    /// Registers a replica, anew if it is. The account's last row: what comes after it is pushed.
+    /// Registers a replica; one that is keeps what it has acknowledged. The account's last row: what comes after it is
+    /// pushed.
     pub(crate) async fn register(&self, replica: &Replica) -> Result<Position, DbError> {
         let replica = replica.clone();
         self.db
             .write(move |tx| {
                 let last = last_of(tx, &replica.account)?;
                 let sql =
-                    r#"INSERT OR REPLACE INTO "headwater_replica" ("did", "region", "position") VALUES (?1, ?2, ?3)"#;
+                    r#"INSERT OR IGNORE INTO "headwater_replica" ("did", "region", "position") VALUES (?1, ?2, ?3)"#;
                 tx.prepare_cached(sql)?.execute(params![
                     replica.account.as_str(),
                     replica.region.as_str(),
