@@ -1,12 +1,21 @@
 // Drives the server at URL with the official client, as applications do, and verifies with the official libraries what it
-// exports. Ends with an error at the first thing that is not as it should be.
+// exports. Ends with an error at the first thing that is not as it should be. Says which methods it has called with success.
 import assert from 'node:assert/strict'
+import { DatabaseSync } from 'node:sqlite'
 import { AtpAgent } from '@atproto/api'
 import { IdResolver } from '@atproto/identity'
 import { verifyProofs, verifyRecords, verifyRepoCar } from '@atproto/repo'
 import { CID } from 'multiformats'
 
-const [url, plcUrl, adminPassword] = process.argv.slice(2)
+const [url, plcUrl, adminPassword, directory, view] = process.argv.slice(2)
+const called = new Set()
+const plain = globalThis.fetch
+globalThis.fetch = async (input, init) => {
+  const answer = await plain(input, init)
+  const { origin, pathname } = new URL(input.url ?? input)
+  if (answer.ok && origin === url && pathname.startsWith('/xrpc/')) called.add(pathname.slice('/xrpc/'.length))
+  return answer
+}
 const authorization = `Basic ${Buffer.from(`admin:${adminPassword}`).toString('base64')}`
 const asAdmin = { headers: { authorization }, encoding: 'application/json' }
 const idResolver = new IdResolver({ plcUrl, fetch: globalThis.fetch })
@@ -183,4 +192,89 @@ await refused(second.login({ identifier: did, password: carla.password }), 401, 
 await takedown(false)
 await second.login({ identifier: did, password: carla.password })
 await second.post({ text: 'forgiven', createdAt })
+
+// What was mailed is in the database, too.
+const mailed = (purpose, did) => {
+  const database = new DatabaseSync(`${directory}/account.sqlite`, { readOnly: true })
+  const sql = 'SELECT token FROM email_token WHERE purpose = ? AND did = ?'
+  const { token } = database.prepare(sql).get(purpose, did)
+  database.close()
+  return token
+}
+const { admin, moderation, server: account, identity: own } = second.com.atproto
+
+step('e-mail and passwords')
+await account.requestEmailConfirmation()
+await account.confirmEmail({ email: 'carla@example.com', token: mailed('confirm_email', did) })
+assert.equal((await account.getSession()).data.emailConfirmed, true)
+assert.equal((await account.requestEmailUpdate()).data.tokenRequired, true)
+await refused(account.updateEmail({ email: 'carla@example.org' }), 400, 'TokenRequired')
+await account.updateEmail({ email: 'carla@example.org', token: mailed('update_email', did) })
+await account.requestPasswordReset({ email: 'carla@example.org' })
+await refused(account.resetPassword({ token: 'AAAAA-AAAAA', password: 'x' }), 400, 'InvalidToken')
+await account.resetPassword({ token: mailed('reset_password', did), password: 'a better password' })
+await second.login({ identifier: 'carla@example.org', password: 'a better password' })
+
+step('identity')
+const recommended = (await own.getRecommendedDidCredentials()).data
+assert.deepEqual(recommended.alsoKnownAs, ['at://carla-two.test'])
+await own.requestPlcOperationSignature()
+const asked = { token: mailed('plc_operation', did), rotationKeys: [...recommended.rotationKeys, signingKey] }
+const { operation } = (await own.signPlcOperation(asked)).data
+await own.submitPlcOperation({ operation })
+const log = await (await plain(`${plcUrl}/${did}/log/last`)).json()
+assert.deepEqual(log.rotationKeys, asked.rotationKeys)
+const reserved = (await account.reserveSigningKey({ did: 'did:web:mover.test' })).data.signingKey
+assert.equal((await account.reserveSigningKey({ did: 'did:web:mover.test' })).data.signingKey, reserved)
+assert.equal((await second.com.atproto.temp.checkSignupQueue()).data.activated, true)
+
+step('import')
+const whole = (await sync.getRepo({ did })).data
+assert.deepEqual((await sync.getCheckout({ did })).data.length, whole.length)
+await second.post({ text: 'undone by the import', createdAt })
+await second.com.atproto.repo.importRepo(whole, { encoding: 'application/vnd.ipld.car' })
+const imported = await verifyRepoCar((await sync.getRepo({ did })).data, did, signingKey)
+assert.equal(imported.creates.length, (await verifyRepoCar(whole, did, signingKey)).creates.length)
+
+step('applications')
+const withView = second.withProxy('bsky_appview', view)
+assert.equal((await withView.app.bsky.actor.getProfile({ actor: did })).data.did, did)
+await second.setAdultContentEnabled(true)
+assert.equal((await second.getPreferences()).moderationPrefs.adultContentEnabled, true)
+await second.app.bsky.feed.getFeed({ feed: 'at://did:web:view.test/app.bsky.feed.generator/one' })
+const push = { serviceDid: view, token: 't', platform: 'ios', appId: 'app' }
+await second.app.bsky.notification.registerPush(push)
+await second.app.bsky.notification.unregisterPush(push)
+const reason = { reasonType: 'com.atproto.moderation.defs#reasonSpam', subject }
+assert.equal((await second.createModerationReport(reason)).data.reportedBy, did)
+
+step('more administration')
+const header = { headers: { authorization } }
+await admin.updateAccountEmail({ account: did, email: 'carla@example.net' }, asAdmin)
+await admin.updateAccountHandle({ did, handle: 'carla-three.test' }, asAdmin)
+await admin.updateAccountPassword({ did, password: 'the last password' }, asAdmin)
+const [{ email, handle: renamed }] = (await admin.getAccountInfos({ dids: [did] }, header)).data.infos
+assert.deepEqual([email, renamed], ['carla@example.net', 'carla-three.test'])
+assert.equal((await admin.getSubjectStatus({ did }, header)).data.takedown.applied, false)
+const mail = { recipientDid: did, senderDid: did, subject: 'hello', content: '<p>hello</p>' }
+await admin.sendEmail(mail, asAdmin)
+await admin.disableAccountInvites({ account: did }, asAdmin)
+await admin.enableAccountInvites({ account: did }, asAdmin)
+await admin.disableInviteCodes({ codes: [codes[0].codes[0]] }, asAdmin)
+const listed = (await admin.getInviteCodes({ sort: 'recent' }, header)).data.codes
+assert.ok(listed.some((one) => one.code === codes[0].codes[0] && one.disabled))
+
+step('departures')
+const dana = new AtpAgent({ service: url })
+const danas = { handle: 'dana.test', email: 'dana@example.com', password: 'password of dana' }
+await dana.createAccount({ ...danas, inviteCode: code })
+await dana.com.atproto.server.requestAccountDelete()
+const leaving = { did: dana.did, password: danas.password }
+await refused(account.deleteAccount({ ...leaving, token: 'AAAAA-AAAAA' }), 400, 'InvalidToken')
+await account.deleteAccount({ ...leaving, token: mailed('delete_account', dana.did) })
+await refused(anyone.getRepo({ did: dana.did }), 400, 'RepoNotFound')
+await admin.deleteAccount({ did }, asAdmin)
+await refused(anyone.getRepo({ did }), 400, 'RepoNotFound')
+
+for (const nsid of [...called].sort()) console.log(`called ${nsid}`)
 console.log('done')

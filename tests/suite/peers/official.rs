@@ -1,29 +1,69 @@
 //! The official clients: a library that applications use, and the command line.
 
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
+use shared::api::METHODS;
 use tests::Plc;
 use tests::peers::{ADMIN_PASSWORD, Place, Program, Relay, goat, packages, plc_url};
+use tests::service::{Seen, Service};
 use tokio::process::Command;
 
 use super::caller::{As, Caller};
 use super::drop_in::events;
 use super::watch::Watch;
 
+/// A view of the network, and a moderator.
+const VIEW: &str = "did:web:view.test";
+
+/// What it answers.
+fn shown(seen: &Seen) -> Response {
+    let caller = seen.caller.clone().unwrap_or_default();
+    let method = seen.path.trim_start_matches("/xrpc/").split('?').next().unwrap();
+    axum::Json(match method {
+        "app.bsky.actor.getProfile" => json!({ "did": caller, "handle": "carla-two.test" }),
+        "app.bsky.feed.getFeed" => json!({ "feed": [] }),
+        "com.atproto.repo.getRecord" => json!({ "uri": "at://did:web:view.test/app.bsky.feed.generator/one",
+            "value": { "did": "did:web:feed.test" } }),
+        "com.atproto.moderation.createReport" => {
+            let report: Value = serde_json::from_slice(&seen.body.1).unwrap();
+            json!({ "id": 1, "reasonType": report["reasonType"], "subject": report["subject"], "reportedBy": caller,
+                "createdAt": "2026-01-02T03:04:05.678Z" })
+        }
+        _ => json!({}),
+    })
+    .into_response()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_does_what_it_does_with_the_reference_server() {
     let Some(packages) = packages() else { return };
     let plc = Plc::start().await;
-    let place = Place::new(&plc);
+    let view = Service::start(&plc, shown).await;
+    let mut place = Place::new(&plc);
+    for (url, did) in
+        [("PDS_BSKY_APP_VIEW_URL", "PDS_BSKY_APP_VIEW_DID"), ("PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID")]
+    {
+        place = place.with(url, view.url()).with(did, VIEW);
+    }
     let server = place.start_headwater().await;
     let watch = Watch::start(&packages, &place.url(""), &plc, 0);
     let mut command = packages.script("client.mjs");
-    command.args([&place.url(""), &plc_url(&plc), ADMIN_PASSWORD]);
+    let directory = place.directory().to_str().unwrap().to_owned();
+    command.args([&place.url(""), &plc_url(&plc), ADMIN_PASSWORD, &directory, VIEW]);
     let said = Program::start("the official client", command).finished().await;
     assert_eq!(said.last().map(String::as_str), Some("done"), "{said:#?}");
-    let all = events(&place);
-    let seen: Vec<i64> =
-        watch.reaches(*all.last().unwrap()).await.iter().filter_map(|event| event["seq"].as_i64()).collect();
-    assert_eq!(seen, all, "every event once, in order");
+    let called: Vec<_> = said.iter().filter_map(|line| line.strip_prefix("called ")).collect();
+    // The firehose is followed beside it.
+    let left = METHODS.iter().map(|method| method.nsid).filter(|nsid| !called.contains(nsid));
+    assert_eq!(
+        left.collect::<Vec<_>>(),
+        ["com.atproto.sync.subscribeRepos"],
+        "the official client has not called these"
+    );
+    // Of accounts that are gone only that is kept; whoever listened has heard all.
+    let last = *events(&place).last().unwrap();
+    let seen: Vec<i64> = watch.reaches(last).await.iter().filter_map(|event| event["seq"].as_i64()).collect();
+    assert_eq!(seen, (1..=last).collect::<Vec<_>>(), "every event once, in order");
     assert!(server.stop().await.success());
 }
 
