@@ -87,6 +87,12 @@ pub enum Command {
     RaiseSequence(u64),
     /// See to it that the next event's place is further on by so many.
     AdvanceSequence(u64),
+    /// Tell what an account is called.
+    PublishIdentity(AtIdentifier),
+    /// Tell what an account is worth, what it is called and where its repository stands.
+    Resync(AtIdentifier),
+    /// Have an account's document name the key that is here, and tell everything anew.
+    PublishKey(AtIdentifier),
     /// Look an account's repository through.
     VerifyRepo(AtIdentifier),
     /// Build the tree of an account's repository anew, out of its records.
@@ -127,6 +133,13 @@ pub enum Outcome {
     Invites(Vec<String>),
     /// Where the sequence stands.
     Sequence(SequenceInfo),
+    /// An account was told of anew. `key`: its document named another key, and names the one that is here now.
+    Told {
+        /// Whose.
+        did: Did,
+        /// Whether its document was changed.
+        key: bool,
+    },
     /// How a repository is.
     Verified(RepoInfo),
     /// A repository was built anew.
@@ -371,6 +384,21 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
         Command::SequencerStatus => sequence(app).await,
         Command::RaiseSequence(place) => raise(app, place).await,
         Command::AdvanceSequence(places) => raise(app, app.actors().sequencer().last().saturating_add(places)).await,
+        Command::PublishIdentity(account) => {
+            let did = find(app, &account).await?.did;
+            lifecycle::publish_identity(app, &did).await?;
+            Ok(Outcome::Told { did, key: false })
+        }
+        Command::Resync(account) => {
+            let did = find(app, &account).await?.did;
+            lifecycle::resync(app, &did).await?;
+            Ok(Outcome::Told { did, key: false })
+        }
+        Command::PublishKey(account) => {
+            let did = find(app, &account).await?.did;
+            let key = lifecycle::publish_key(app, &did).await?;
+            Ok(Outcome::Told { did, key })
+        }
         Command::VerifyRepo(account) => {
             let account = find(app, &account).await?;
             let Audit { records, blocks, missing_blobs, findings, more } =

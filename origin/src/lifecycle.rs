@@ -15,6 +15,7 @@ mod delete;
 mod document;
 mod identity;
 mod rename;
+mod resync;
 
 use shared::crypto::CryptoError;
 use shared::identity::plc::{Operation, PlcError};
@@ -36,6 +37,7 @@ pub use delete::delete;
 pub use document::{DocumentFault, check_document};
 pub use identity::change_identity;
 pub use rename::rename;
+pub use resync::{publish_identity, publish_key, resync};
 
 /// Why nothing, or not all, was done.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
@@ -53,6 +54,17 @@ enum Asked {
     /// Look repositories through, and build one anew
     #[command(subcommand)]
     Repo(RepoCommand),
+    /// Tell the world anew what accounts are worth, what they are called and where their repositories stand
+    Resync(Whom),
+    /// Tell of identities
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Signing keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Look at the way of mail
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// Look after the edge in front of the server
     #[command(subcommand)]
     Edge(EdgeCommand),
@@ -126,6 +138,42 @@ struct Whose {
     form: Form,
 }
 
+#[derive(Args)]
+struct Whom {
+    /// DIDs or handles
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    accounts: Vec<AtIdentifier>,
+    /// Every account
+    #[arg(long)]
+    all: bool,
+    /// How long to wait after each
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 5)]
+    pause_ms: u64,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Subcommand)]
+enum MailCommand {
+    /// Send a test mail, and explain what is wrong if it cannot be sent
+    Test {
+        /// Whom to
+        address: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum IdentityCommand {
+    /// Have everybody look an account's DID up again
+    Publish(Whom),
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Have an account's DID document name the signing key that is here, and tell everything anew
+    Rotate(Whom),
+}
+
 #[derive(Subcommand)]
 enum InviteCommand {
     /// Make invite codes
@@ -164,16 +212,7 @@ enum SequencerCommand {
 #[derive(Subcommand)]
 enum RepoCommand {
     /// Look repositories through: commit, tree, records, blocks, blobs; nothing is changed
-    Verify {
-        /// DID or handle
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        account: Option<AtIdentifier>,
-        /// Of every account
-        #[arg(long)]
-        all: bool,
-        #[command(flatten)]
-        form: Form,
-    },
+    Verify(Whom),
     /// Build a repository's tree anew out of its records, and tell the world where it stands
     Rebuild {
         #[command(flatten)]
@@ -232,6 +271,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 execute(command, &form).await.map(drop)
             }
             Asked::Repo(command) => repo(command).await,
+            Asked::Resync(whom) => whom.each(Command::Resync, |_| {}).await,
+            Asked::Identity(IdentityCommand::Publish(whom)) => whom.each(Command::PublishIdentity, |_| {}).await,
+            Asked::Keys(KeysCommand::Rotate(whom)) => whom.each(Command::PublishKey, |_| {}).await,
+            Asked::Mail(MailCommand::Test { address }) => test_mail(&address).await,
             Asked::Edge(EdgeCommand::Status { form }) => execute(Command::EdgeStatus, &form).await.map(drop),
             Asked::Edge(EdgeCommand::Purge(Whose { account, form })) => {
                 execute(Command::PurgeEdge(account), &form).await.map(drop)
@@ -294,34 +337,56 @@ async fn account(command: AccountCommand) -> anyhow::Result<()> {
 }
 
 async fn repo(command: RepoCommand) -> anyhow::Result<()> {
-    let (mut looked_at, mut damaged) = (0, 0);
+    let (mut looked_at, mut damaged) = (0_u64, 0_u64);
     match command {
         RepoCommand::Rebuild { whose, drop_damaged } => {
             let command = Command::RebuildRepo { account: whose.account, drop_damaged };
             return execute(command, &whose.form).await.map(drop);
         }
-        RepoCommand::Verify { account: Some(account), form, .. } => {
-            looked_at += 1;
-            damaged += u64::from(is_damaged(&execute(Command::VerifyRepo(account), &form).await?));
-        }
-        RepoCommand::Verify { form, .. } => {
-            let mut cursor = None;
-            loop {
-                let page = commands::execute(Config::from_env()?, Command::ListAccounts { cursor }).await?;
-                let Outcome::Accounts { accounts, cursor: next } = page else { break };
-                for account in accounts {
-                    let outcome = execute(Command::VerifyRepo(account.did.into()), &form).await?;
-                    looked_at += 1;
-                    damaged += u64::from(is_damaged(&outcome));
-                }
-                cursor = next;
-                if cursor.is_none() {
-                    break;
-                }
-            }
+        RepoCommand::Verify(whom) => {
+            let verified = |outcome: &Outcome| {
+                looked_at += 1;
+                damaged += u64::from(is_damaged(outcome));
+            };
+            whom.each(Command::VerifyRepo, verified).await?;
         }
     }
     if damaged > 0 { bail!("{damaged} of {looked_at} repositories are damaged") } else { Ok(()) }
+}
+
+impl Whom {
+    /// Carries a command out for each of them, one after the other.
+    async fn each(
+        self,
+        command: impl Fn(AtIdentifier) -> Command,
+        mut came_to: impl FnMut(&Outcome),
+    ) -> anyhow::Result<()> {
+        let Self { accounts, all, pause_ms, form } = self;
+        let (mut page, mut cursor) = (accounts, None);
+        loop {
+            if all {
+                let listed = commands::execute(Config::from_env()?, Command::ListAccounts { cursor }).await?;
+                let Outcome::Accounts { accounts, cursor: next } = listed else { return Ok(()) };
+                page = accounts.into_iter().map(|account| account.did.into()).collect();
+                cursor = next;
+            }
+            for account in std::mem::take(&mut page) {
+                came_to(&execute(command(account), &form).await?);
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn test_mail(to: &str) -> anyhow::Result<()> {
+    let config = Config::from_env()?;
+    let email = config.email.as_ref().context("PDS_EMAIL_SMTP_URL is not set: no mail is sent")?;
+    origin::mail::check(email, &config.service.hostname, to).await?;
+    println!("The mail server took a test mail for {to}. If it does not arrive, look at the recipient's spam.");
+    Ok(())
 }
 
 fn is_damaged(outcome: &Outcome) -> bool {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::process::{headwater, of_headwater};
-use tests::{Plc, Process};
+use tests::{Plc, Process, Smtp};
 use tokio::io::AsyncWriteExt as _;
 
 /// A data directory, and the server on it if one runs.
@@ -235,6 +235,96 @@ async fn a_damaged_repository_is_found_and_built_anew_without_a_server() {
     a_damaged_repository_is_found_and_built_anew(false).await;
 }
 
+/// The kinds of an account's events, in order.
+fn kinds(place: &Place, did: &str) -> Vec<String> {
+    let sequence = Connection::open(place.directory.path().join("sequencer.sqlite")).unwrap();
+    let mut rows = sequence.prepare("SELECT eventType FROM repo_seq WHERE did = ?1 ORDER BY seq").unwrap();
+    rows.query_map([did], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+async fn accounts_are_told_of_anew_and_documents_get_the_key_that_is_here(serve: bool) {
+    let mut place = Place::new(false).await;
+    let mut dids = Vec::new();
+    for name in ["alice", "bob"] {
+        let handle = format!("{name}.test");
+        let made = place.run(&["account", "create", &handle, &format!("{name}@example.com"), "--json"]).await.json();
+        dids.push(made[0]["did"].as_str().unwrap().to_owned());
+    }
+    let (alice, bob) = (dids[0].as_str(), dids[1].as_str());
+    // Another key, as after a restore of the keys from elsewhere.
+    let shards = std::fs::read_dir(place.directory.path().join("actors")).unwrap();
+    let store = shards.map(|shard| shard.unwrap().path().join(alice)).find(|store| store.is_dir()).unwrap();
+    std::fs::write(store.join("key"), [7; 32]).unwrap();
+    if serve {
+        place.serve().await;
+    }
+    let told = ["identity", "account", "append", "sync"];
+    assert_eq!(kinds(&place, alice), told);
+
+    let damaged = place.run(&["repo", "verify", "alice.test"]).await;
+    assert!(damaged.output.contains("not signed by the account's key"), "{damaged:?}");
+    let rotated = place.run(&["keys", "rotate", "alice.test", "--json"]).await.json();
+    assert_eq!(rotated[0], json!({ "did": alice, "documentChanged": true }));
+    assert_eq!(kinds(&place, alice)[4..], ["identity", "account", "identity", "sync"]);
+    assert!(place.run(&["repo", "verify", "--all"]).await.success);
+    let key = shared::crypto::SigningKey::from_bytes(shared::crypto::Curve::K256, &[7; 32]).unwrap().public_key();
+    let document: Value = reqwest::get(place.plc.url(&format!("/{alice}/data"))).await.unwrap().json().await.unwrap();
+    assert_eq!(document["verificationMethods"]["atproto"], key.to_did_key());
+    let again = place.run(&["keys", "rotate", alice, "--json"]).await.json();
+    assert_eq!(again[0]["documentChanged"], false);
+    assert_eq!(kinds(&place, alice)[8..], ["account", "identity", "sync"]);
+
+    let published = place.run(&["identity", "publish", alice, bob]).await;
+    assert!(published.success && published.output.lines().count() == 2, "{published:?}");
+    assert_eq!(
+        (kinds(&place, alice)[11..].to_vec(), kinds(&place, bob)[4..].to_vec()),
+        (vec!["identity".to_owned()], vec!["identity".to_owned()])
+    );
+    assert!(place.run(&["account", "takedown", bob]).await.success);
+    let resynced = place.run(&["resync", "--all", "--pause-ms", "1"]).await;
+    assert!(resynced.success && resynced.output.lines().count() == 2, "{resynced:?}");
+    assert_eq!(kinds(&place, alice)[12..], ["account", "identity", "sync"]);
+    // Of one that is not served it is told only that.
+    assert_eq!(kinds(&place, bob)[5..], ["account", "account"]);
+    let unknown = place.run(&["resync", "nobody.test"]).await;
+    assert!(!unknown.success && unknown.errors.contains("there is no account"), "{unknown:?}");
+    let nobody = place.run(&["resync"]).await;
+    assert!(!nobody.success, "{nobody:?}");
+}
+
+#[tokio::test]
+async fn accounts_are_told_of_anew_and_documents_get_the_key_that_is_here_beside_a_server() {
+    accounts_are_told_of_anew_and_documents_get_the_key_that_is_here(true).await;
+}
+
+#[tokio::test]
+async fn accounts_are_told_of_anew_and_documents_get_the_key_that_is_here_without_a_server() {
+    accounts_are_told_of_anew_and_documents_get_the_key_that_is_here(false).await;
+}
+
+#[tokio::test]
+async fn a_mail_server_is_tried_and_what_is_wrong_with_it_is_explained() {
+    let place = Place::new(false).await;
+    let without = place.run(&["mail", "test", "alice@example.com"]).await;
+    assert!(!without.success && without.errors.contains("PDS_EMAIL_SMTP_URL is not set"), "{without:?}");
+    let run = async |url: &str, to: &str| {
+        let mut command = of_headwater(&program(), place.directory.path(), &place.plc);
+        command.env("PDS_EMAIL_SMTP_URL", url).env("PDS_EMAIL_FROM_ADDRESS", "pds@example.com");
+        command.args(["mail", "test", to]).output().await.unwrap()
+    };
+    let away = run("smtp://127.0.0.1:1", "alice@example.com").await;
+    let said = String::from_utf8(away.stderr).unwrap();
+    assert!(!away.status.success() && said.contains("No mail server answers at 127.0.0.1:1"), "{said}");
+    let Some(mut server) = Smtp::start(json!({})).await else { return };
+    let url = format!("smtp://127.0.0.1:{}", server.port());
+    let sent = run(&url, "alice@example.com").await;
+    assert!(sent.status.success(), "{sent:?}");
+    let mail = server.mail().await;
+    assert!(mail.to_string().contains("Test from localhost"), "{mail}");
+    let wrong = run(&url, "nobody").await;
+    assert!(!wrong.status.success());
+}
+
 async fn the_sequence_is_raised_and_never_lowered(serve: bool) {
     let place = Place::new(serve).await;
     assert!(place.run(&["account", "create", "alice.test", "alice@example.com"]).await.success);
@@ -328,7 +418,7 @@ async fn nobody_but_its_owner_may_use_the_socket_and_another_version_is_told_so(
     assert!(place.run(&["sequencer", "status"]).await.success);
     let path = place.directory.path().join("headwater.sock");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":2,"command":"unheardOf"}"#] {
+    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":3,"command":"unheardOf"}"#] {
         let mut stream = BufReader::new(tokio::net::UnixStream::connect(&path).await.unwrap());
         stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
         let mut answer = String::new();

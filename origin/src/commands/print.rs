@@ -41,6 +41,9 @@ impl Outcome {
                 ];
                 rows.iter().try_for_each(|(name, value)| writeln!(output, "{name:<20}{value}"))
             }
+            Self::Told { did, key } if json => line(&serde_json::json!({ "did": did, "documentChanged": key }), output),
+            Self::Told { did, key: false } => writeln!(output, "{did} is told"),
+            Self::Told { did, key: true } => writeln!(output, "{did} has its key in its document, and is told"),
             Self::Verified(repo) if json => line(repo, output),
             Self::Verified(repo) => repo.print(output),
             Self::Rebuilt { did, commit, rev, records, dropped, more } if json => line(
