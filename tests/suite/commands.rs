@@ -418,7 +418,7 @@ async fn nobody_but_its_owner_may_use_the_socket_and_another_version_is_told_so(
     assert!(place.run(&["sequencer", "status"]).await.success);
     let path = place.directory.path().join("headwater.sock");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":3,"command":"unheardOf"}"#] {
+    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":4,"command":"unheardOf"}"#] {
         let mut stream = BufReader::new(tokio::net::UnixStream::connect(&path).await.unwrap());
         stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -21,7 +21,7 @@ use crate::app::App;
 
 const NAME: &str = "headwater.sock";
 /// What both ends must say. Raised with every change of what they say.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The longest path that a socket can have everywhere, in bytes.
 const PATH_LEN: usize = 100;
 /// How long after a connection could not be taken the next one is.
