@@ -33,6 +33,7 @@ use crate::lifecycle;
 use crate::mail::Mailer;
 use crate::pipethrough::Pipethrough;
 use crate::random;
+use crate::rate_limit::RateLimiter;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
 use crate::streams::Streams;
 use crate::xrpc;
@@ -59,6 +60,7 @@ struct Inner {
     catalog: Catalog,
     streams: Streams,
     pipethrough: Pipethrough,
+    rate_limiter: Option<RateLimiter>,
     /// Held by whoever deletes an account.
     deletions: tokio::sync::Mutex<()>,
     /// What earlier processes had not finished when this one began, until it is seen to.
@@ -123,6 +125,7 @@ impl App {
         let pipethrough = Pipethrough::new(&config.network)?;
         let catalog = Catalog::builtin();
         let mailer = Mailer::new(&config);
+        let rate_limiter = config.rate_limits.clone().map(RateLimiter::new);
         let (port, streams) = (OnceLock::new(), Streams::default());
         // Now: what is noted later is this process's own.
         let left_over = Mutex::new(accounts.unfinished_blocking()?);
@@ -138,6 +141,7 @@ impl App {
             mailer,
             streams,
             pipethrough,
+            rate_limiter,
             deletions,
             left_over,
             port,
@@ -198,6 +202,11 @@ impl App {
     #[must_use]
     pub fn pipethrough(&self) -> &Pipethrough {
         &self.inner.pipethrough
+    }
+
+    /// Who counts how often clients ask, if that is limited.
+    pub(crate) fn rate_limiter(&self) -> Option<&RateLimiter> {
+        self.inner.rate_limiter.as_ref()
     }
 
     /// The right to delete an account: one at a time.

@@ -125,6 +125,12 @@ impl XrpcError {
             .with_header(header::CONNECTION, HeaderValue::from_static("upgrade"))
     }
 
+    /// 429: asked too often.
+    #[must_use]
+    pub fn rate_limited() -> Self {
+        Self::plain(StatusCode::TOO_MANY_REQUESTS, "Rate Limit Exceeded")
+    }
+
     /// 500: our fault. Only the log learns of `cause`.
     #[must_use]
     pub fn internal(cause: impl Into<Cause>) -> Self {

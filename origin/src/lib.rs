@@ -11,7 +11,7 @@
 //!   real server on a port of its own.
 //! - [`commands`]: what operators ask for, of a running server or without one.
 //! - `http`: every path, and what every request goes through; `xrpc`: the methods, by a route table. [`auth`]: who calls.
-//! - `client_address`: where a request comes from.
+//! - `client_address`: where a request comes from. `rate_limit`: how often it may.
 //! - [`error`]: the one form in which a failed request is answered.
 //! - [`app`]: what a running server holds, the data directory's lock among it. [`streams`]: connections without an end.
 //! - [`lifecycle`]: what happens to an account as a whole, in all the modules below.
@@ -100,6 +100,7 @@ pub mod lifecycle;
 pub mod mail;
 pub mod pipethrough;
 pub mod random;
+mod rate_limit;
 pub mod sequencer;
 mod serve;
 pub mod streams;

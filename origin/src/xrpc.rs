@@ -11,6 +11,7 @@ mod catchall;
 mod explain;
 mod identity;
 mod input;
+mod limit;
 mod output;
 mod params;
 mod path;
@@ -41,6 +42,7 @@ use admin::subject;
 use call::{Route, Routes, procedure, query, subscription};
 use identity::operation;
 use input::{JSON, WRITES};
+use limit::{by_address, by_caller, by_login, limited};
 use repo::{blob, import};
 pub(crate) use server::version as server_version;
 use server::{account, app_password, email, invite, service_auth, session};
@@ -71,31 +73,31 @@ fn table(limits: &Limits, has_view: bool) -> Vec<Route> {
         query("com.atproto.identity.resolveHandle", Anybody, identity::resolve_handle),
         procedure("com.atproto.identity.signPlcOperation", Access::full().or(Scope::Takendown), JSON, operation::sign_plc_operation),
         procedure("com.atproto.identity.submitPlcOperation", standard(), JSON, operation::submit_plc_operation),
-        procedure("com.atproto.identity.updateHandle", standard().only(not_taken_down), JSON, identity::update_handle),
+        procedure("com.atproto.identity.updateHandle", standard().only(not_taken_down), JSON, limited(limit::UPDATE_HANDLE, by_caller, identity::update_handle)),
 
         procedure(proxy::CREATE_REPORT, standard().or(Scope::Takendown), JSON, proxy::create_report),
 
-        procedure("com.atproto.repo.applyWrites", standard(), WRITES, repo::apply_writes),
-        procedure("com.atproto.repo.createRecord", standard(), WRITES, repo::create_record),
-        procedure("com.atproto.repo.deleteRecord", standard(), JSON, repo::delete_record),
+        procedure("com.atproto.repo.applyWrites", standard(), WRITES, limited(limit::WRITES, limit::batch, repo::apply_writes)),
+        procedure("com.atproto.repo.createRecord", standard(), WRITES, limited(limit::WRITES, limit::creation, repo::create_record)),
+        procedure("com.atproto.repo.deleteRecord", standard(), JSON, limited(limit::WRITES, limit::deletion, repo::delete_record)),
         query("com.atproto.repo.describeRepo", Anybody, repo::describe_repo),
         query("com.atproto.repo.getRecord", Anybody, repo::get_record),
         procedure("com.atproto.repo.importRepo", Access::full().only(not_taken_down), limits.import, import::import_repo),
         query("com.atproto.repo.listMissingBlobs", standard(), blob::list_missing_blobs),
         query("com.atproto.repo.listRecords", Anybody, repo::list_records),
-        procedure("com.atproto.repo.putRecord", standard(), WRITES, repo::put_record),
-        procedure("com.atproto.repo.uploadBlob", AccessOrService(standard().only(not_taken_down)), limits.blob, blob::upload_blob),
+        procedure("com.atproto.repo.putRecord", standard(), WRITES, limited(limit::WRITES, limit::update, repo::put_record)),
+        procedure("com.atproto.repo.uploadBlob", AccessOrService(standard().only(not_taken_down)), limits.blob, limited(limit::UPLOAD_BLOB, by_address, blob::upload_blob)),
 
         procedure("com.atproto.server.activateAccount", Access::full(), JSON, account::activate_account),
         query("com.atproto.server.checkAccountStatus", standard(), account::check_account_status),
         procedure("com.atproto.server.confirmEmail", standard().only(not_taken_down), JSON, email::confirm_email),
-        procedure("com.atproto.server.createAccount", ServiceOptional, JSON, account::create_account),
+        procedure("com.atproto.server.createAccount", ServiceOptional, JSON, limited(limit::CREATE_ACCOUNT, by_address, account::create_account)),
         procedure("com.atproto.server.createAppPassword", Access::full().only(not_taken_down), JSON, app_password::create_app_password),
         procedure("com.atproto.server.createInviteCode", Admin, JSON, invite::create_invite_code),
         procedure("com.atproto.server.createInviteCodes", Admin, JSON, invite::create_invite_codes),
-        procedure("com.atproto.server.createSession", Anybody, JSON, session::create_session),
+        procedure("com.atproto.server.createSession", Anybody, JSON, limited(limit::CREATE_SESSION, by_login, session::create_session)),
         procedure("com.atproto.server.deactivateAccount", Access::full().or(Scope::Takendown), JSON, account::deactivate_account),
-        procedure("com.atproto.server.deleteAccount", Anybody, JSON, account::delete_account),
+        procedure("com.atproto.server.deleteAccount", Anybody, JSON, limited(limit::DELETE_ACCOUNT, by_address, account::delete_account)),
         procedure("com.atproto.server.deleteSession", Refresh { expired: true }, JSON, session::delete_session),
         query("com.atproto.server.describeServer", Anybody, server::describe_server),
         query("com.atproto.server.getAccountInviteCodes", Access::full().only(not_taken_down), invite::get_account_invite_codes),
@@ -103,12 +105,12 @@ fn table(limits: &Limits, has_view: bool) -> Vec<Route> {
         query("com.atproto.server.getSession", standard().or(Scope::SignupQueued), session::get_session),
         query("com.atproto.server.listAppPasswords", standard(), app_password::list_app_passwords),
         procedure("com.atproto.server.refreshSession", Refresh { expired: false }, JSON, session::refresh_session),
-        procedure("com.atproto.server.requestAccountDelete", Access::full().only(not_taken_down), JSON, email::request_account_delete),
-        procedure("com.atproto.server.requestEmailConfirmation", standard().only(not_taken_down), JSON, email::request_email_confirmation),
-        procedure("com.atproto.server.requestEmailUpdate", Access::full().only(not_taken_down), JSON, email::request_email_update),
-        procedure("com.atproto.server.requestPasswordReset", Anybody, JSON, email::request_password_reset),
+        procedure("com.atproto.server.requestAccountDelete", Access::full().only(not_taken_down), JSON, limited(limit::REQUEST_ACCOUNT_DELETE, by_caller, email::request_account_delete)),
+        procedure("com.atproto.server.requestEmailConfirmation", standard().only(not_taken_down), JSON, limited(limit::REQUEST_EMAIL_CONFIRMATION, by_caller, email::request_email_confirmation)),
+        procedure("com.atproto.server.requestEmailUpdate", Access::full().only(not_taken_down), JSON, limited(limit::REQUEST_EMAIL_UPDATE, by_caller, email::request_email_update)),
+        procedure("com.atproto.server.requestPasswordReset", Anybody, JSON, limited(limit::REQUEST_PASSWORD_RESET, by_address, email::request_password_reset)),
         procedure("com.atproto.server.reserveSigningKey", Anybody, JSON, account::reserve_signing_key),
-        procedure("com.atproto.server.resetPassword", Anybody, JSON, email::reset_password),
+        procedure("com.atproto.server.resetPassword", Anybody, JSON, limited(limit::RESET_PASSWORD, by_address, email::reset_password)),
         procedure("com.atproto.server.revokeAppPassword", standard(), JSON, app_password::revoke_app_password),
         procedure("com.atproto.server.updateEmail", Access::full().only(not_taken_down), JSON, email::update_email),
 
@@ -118,7 +120,7 @@ fn table(limits: &Limits, has_view: bool) -> Vec<Route> {
         query("com.atproto.sync.getHead", reader(), sync::get_head),
         query("com.atproto.sync.getLatestCommit", reader(), sync::get_latest_commit),
         query("com.atproto.sync.getRecord", reader(), sync::get_record),
-        query("com.atproto.sync.getRepo", own_reader(), sync::get_repo),
+        query("com.atproto.sync.getRepo", own_reader(), limited(limit::GET_REPO, by_address, sync::get_repo)),
         query("com.atproto.sync.getRepoStatus", Anybody, sync::get_repo_status),
         query("com.atproto.sync.listBlobs", own_reader(), sync::blob::list_blobs),
         query("com.atproto.sync.listRepos", Anybody, sync::list_repos),

@@ -24,6 +24,7 @@ mod peers;
 mod pipethrough;
 mod plc;
 mod proxy;
+mod rate_limit;
 mod record;
 mod service_auth;
 mod sync;

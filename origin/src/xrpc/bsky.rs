@@ -34,7 +34,11 @@ const FEED_MAX: usize = 1024 * 1024;
 
 /// app.bsky.actor.getPreferences
 pub(super) async fn get_preferences(
-    Call { app, caller, params, input: Aside { headers, .. } }: Call<OwnerOrModerator, GetPreferencesParams, Aside<()>>,
+    Call { app, caller, params, input: Aside { headers, .. }, .. }: Call<
+        OwnerOrModerator,
+        GetPreferencesParams,
+        Aside<()>,
+    >,
 ) -> Answer<Response> {
     let target = Target::of(&app, &headers, GET_PREFERENCES).await?;
     let elsewhere = !target.is_app_view(&app);
@@ -80,7 +84,7 @@ pub(super) async fn put_preferences(
 ///
 /// The view shows the feed, and asks for it at the feed's own service: the token is for that.
 pub(super) async fn get_feed(
-    Call { app, caller, params, input: Aside { headers, .. } }: Call<Caller, GetFeedParams, Aside<()>>,
+    Call { app, caller, params, input: Aside { headers, .. }, .. }: Call<Caller, GetFeedParams, Aside<()>>,
 ) -> Answer<Response> {
     let target = Target::of(&app, &headers, GET_FEED).await?;
     let generator = generator(&app, &params.feed).await?;

@@ -4,7 +4,8 @@
 //! 2. Parameters are read.
 //! 3. Whoever calls proves to be who they must be.
 //! 4. The body is read.
-//! 5. The handler does what there is to do, and its answer goes out.
+//! 5. It is counted, where clients may not ask as often as they like.
+//! 6. The handler does what there is to do, and its answer goes out.
 //!
 //! The order decides which error a client sees who makes two at once, and is the reference's.
 //!
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 use shared::xrpc::{Method, MethodKind};
 
 use super::input::Input;
+use super::limit::Meter;
 use super::{catchall, output, params, path};
 use crate::app::App;
 use crate::auth::{Asked, Auth};
@@ -42,6 +44,8 @@ pub(super) struct Call<C = (), P = (), I = ()> {
     pub(super) params: P,
     /// The input.
     pub(super) input: I,
+    /// What counts it.
+    pub(super) meter: Meter,
 }
 
 /// What a handler answers.
@@ -155,13 +159,16 @@ where
                 Ok(params) => params,
                 Err(error) => return error.into_response(),
             };
+            let meter = Meter::of(&app, &parts.extensions, &parts.headers);
             let answered = async {
                 let asked = Asked { app: &app, nsid: method.nsid, headers: &parts.headers };
                 let caller = auth.verify(&asked).await?;
                 let input = I::read(method.nsid, &parts.headers, body, limit).await?;
-                handler(Call { app: app.clone(), caller, params, input }).await
+                meter.begin(method.nsid)?;
+                handler(Call { app: app.clone(), caller, params, input, meter: meter.clone() }).await
             };
             let mut answer = answered.await.into_response();
+            meter.tell(&mut answer);
             if A::DECIDES {
                 let headers = answer.headers_mut();
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
@@ -198,8 +205,7 @@ pub(super) async fn answer(State((app, routes)): State<(App, Arc<Routes>)>, requ
         return XrpcError::invalid_request("invalid xrpc path").into_response();
     };
     let Some(route) = routes.find(name) else {
-        let name = name.to_owned();
-        return catchall::answer(&app, &name, request).await;
+        return unrouted(&app, request).await;
     };
     let (found, expected) = (request.method().clone(), verb(route.method.kind));
     match found {
@@ -208,11 +214,20 @@ pub(super) async fn answer(State((app, routes)): State<(App, Arc<Routes>)>, requ
         Verb::GET | Verb::HEAD | Verb::POST => {
             XrpcError::invalid_request(format!("Incorrect HTTP method ({found}) expected {expected}")).into_response()
         }
-        _ => {
-            let name = name.to_owned();
-            catchall::answer(&app, &name, request).await
-        }
+        _ => unrouted(&app, request).await,
     }
+}
+
+/// Answers what no line of the table does.
+async fn unrouted(app: &App, request: Request) -> Response {
+    let name = path::method_name(request.uri().path()).unwrap_or_default().to_owned();
+    let meter = Meter::of(app, request.extensions(), request.headers());
+    let mut answer = match meter.begin(&name) {
+        Ok(()) => catchall::answer(app, &name, request).await,
+        Err(refused) => refused.into_response(),
+    };
+    meter.tell(&mut answer);
+    answer
 }
 
 /// The verb that a method is called with; a HEAD is a GET whose answer has no body.

@@ -19,7 +19,7 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbo
 
 /// com.atproto.sync.getBlob
 pub(in crate::xrpc) async fn get_blob(
-    Call { app, caller, params, input: asked }: Call<Reader, GetBlobParams, RangeAsked>,
+    Call { app, caller, params, input: asked, .. }: Call<Reader, GetBlobParams, RangeAsked>,
 ) -> Answer<Response> {
     let GetBlobParams { did, cid } = params;
     super::readable(&app, &did, &caller).await?;
