@@ -23,7 +23,7 @@ use crate::actor::blobs::UPLOAD_AGE;
 use crate::actor::{Actors, Swept};
 use crate::announce::Announcements;
 use crate::blobstore::Blobstore;
-use crate::config::{Config, Invites};
+use crate::config::{Config, SignUp};
 use crate::db::{Db, DbError};
 use crate::feed::{self, Feed};
 use crate::fetch::ClientError;
@@ -280,9 +280,10 @@ impl App {
 
 fn account_config(config: &Config) -> Result<AccountConfig, EmptySecret> {
     let handles = &config.handles;
-    let invites = match config.invites {
-        Invites::Open => InvitePolicy { required: false, interval_millis: None, epoch_millis: 0 },
-        Invites::Required { interval, epoch_millis } => {
+    let invites = match config.sign_up {
+        // Whoever gets as far as the accounts when nobody may is sent by the operator.
+        SignUp::Open | SignUp::Closed => InvitePolicy { required: false, interval_millis: None, epoch_millis: 0 },
+        SignUp::Invite { interval, epoch_millis } => {
             let millis = interval.map(|interval| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
             InvitePolicy { required: true, interval_millis: millis, epoch_millis }
         }

@@ -50,7 +50,7 @@ pub struct Config {
     /// How large and how many things may be.
     pub limits: Limits,
     /// Who may make an account.
-    pub invites: Invites,
+    pub sign_up: SignUp,
     /// The servers that requests are passed on to.
     pub services: Services,
     /// How mail to the owners of accounts is sent.
@@ -185,13 +185,16 @@ pub struct Limits {
     pub backfill: Duration,
 }
 
-/// Who may make an account.
+/// Who may make an account, or bring theirs: `PDS_SIGNUP` says so. Without it `PDS_INVITE_REQUIRED` does, and if both do
+/// they must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Invites {
-    /// Anybody: `PDS_INVITE_REQUIRED` is false.
+pub enum SignUp {
+    /// Anybody: `PDS_SIGNUP` is `open`, or `PDS_INVITE_REQUIRED` is false.
     Open,
-    /// Whoever has an invite code: `PDS_INVITE_REQUIRED` is true, which is the default.
-    Required {
+    /// Nobody but the operator, by command: `PDS_SIGNUP` is `closed`.
+    Closed,
+    /// Whoever has an invite code: `PDS_SIGNUP` is `invite`, or `PDS_INVITE_REQUIRED` is true. The default.
+    Invite {
         /// `PDS_INVITE_INTERVAL`, milliseconds: how often an account gets a code to give away. Default: never.
         interval: Option<Duration>,
         /// `PDS_INVITE_EPOCH`, milliseconds since 1970: from when on accounts' codes accrue. Default: 0.
@@ -400,7 +403,7 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
     let identity = identity(variables);
     let handles = handles(variables, &hostname);
     let limits = limits(variables);
-    let invites = invites(variables);
+    let sign_up = sign_up(variables);
     let services = services(variables);
     let accounts_email = email(variables, "PDS_EMAIL_SMTP_URL", "PDS_EMAIL_FROM_ADDRESS");
     let moderation_email = email(variables, "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS");
@@ -419,7 +422,7 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
         identity: identity?,
         handles,
         limits,
-        invites,
+        sign_up,
         services,
         email: accounts_email,
         moderation_email,
@@ -575,11 +578,29 @@ fn limits(variables: &mut Variables) -> Limits {
     }
 }
 
-fn invites(variables: &mut Variables) -> Invites {
-    let required = variables.flag("PDS_INVITE_REQUIRED").unwrap_or(true);
+fn sign_up(variables: &mut Variables) -> SignUp {
+    let required = variables.flag("PDS_INVITE_REQUIRED");
     let interval = variables.number("PDS_INVITE_INTERVAL", 1..=u64::MAX).map(Duration::from_millis);
     let epoch = variables.number("PDS_INVITE_EPOCH", 0..=i64::MAX.unsigned_abs()).unwrap_or(0);
-    if required { Invites::Required { interval, epoch_millis: epoch.cast_signed() } } else { Invites::Open }
+    let by_invite = SignUp::Invite { interval, epoch_millis: epoch.cast_signed() };
+    let by_flag = if required == Some(false) { SignUp::Open } else { by_invite };
+    let sign_up = match variables.text("PDS_SIGNUP").as_deref() {
+        None => by_flag,
+        Some("open") => SignUp::Open,
+        Some("invite") => by_invite,
+        Some("closed") => SignUp::Closed,
+        Some(other) => {
+            variables.problem(format!("PDS_SIGNUP is \"{other}\", not open, invite or closed"));
+            SignUp::Closed
+        }
+    };
+    if let Some(required) = required.filter(|_| sign_up != by_flag) {
+        variables.problem(format!("PDS_SIGNUP and PDS_INVITE_REQUIRED, which is {required}, differ: unset the latter"));
+    }
+    if sign_up == SignUp::Open {
+        variables.warn("anybody can make an account here: with PDS_SIGNUP=invite they need an invite code");
+    }
+    sign_up
 }
 
 fn services(variables: &mut Variables) -> Services {

@@ -40,7 +40,10 @@ impl Pds {
 
     /// As [`Pds::start_open`], with more of an environment.
     pub async fn start_open_with(plc: &Plc, more: &[(&str, &str)]) -> Self {
-        let variables = [("PDS_DID_PLC_URL", plc.url("")), ("PDS_INVITE_REQUIRED", "false".to_owned())];
+        let mut variables = vec![("PDS_DID_PLC_URL", plc.url(""))];
+        if !more.iter().any(|(name, _)| *name == "PDS_SIGNUP") {
+            variables.push(("PDS_INVITE_REQUIRED", "false".to_owned()));
+        }
         let dev = [("PDS_DEV_MODE", "true".to_owned())];
         let more: Vec<_> = more.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         Self::start_with((Ipv4Addr::LOCALHOST, 0).into(), &[variables.as_slice(), &dev, &more].concat()).await

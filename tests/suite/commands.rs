@@ -437,3 +437,21 @@ async fn a_directory_with_a_long_path_takes_commands_too() {
     let output = of_headwater(&program(), &long, &plc).args(["sequencer", "status"]).output().await.unwrap();
     assert!(output.status.success(), "{output:?}");
 }
+
+#[tokio::test]
+async fn the_operator_makes_accounts_where_nobody_else_may() {
+    let (plc, directory) = (Plc::start().await, tempfile::tempdir().unwrap());
+    let closed = |mut command: tokio::process::Command| {
+        command.env_remove("PDS_INVITE_REQUIRED").env("PDS_SIGNUP", "closed");
+        command
+    };
+    let server = Process::start(closed(headwater(&program(), directory.path(), &plc))).await;
+    let input = json!({ "handle": "bob.test", "email": "bob@example.com", "password": "x" });
+    let url = server.url("/xrpc/com.atproto.server.createAccount");
+    assert_eq!(Client::new().post(url).json(&input).send().await.unwrap().status().as_u16(), 400);
+    let mut command = closed(of_headwater(&program(), directory.path(), &plc));
+    let made = command.args(["account", "create", "alice.test", "alice@example.com"]).output().await.unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let taken = server.url("/xrpc/com.atproto.identity.resolveHandle?handle=alice.test");
+    assert_eq!(reqwest::get(taken).await.unwrap().status().as_u16(), 200);
+}

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod crash;
 mod crawlers;
+mod customer;
 mod durability;
 mod edge;
 mod feed;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::config::{Blobs, Check, Config, Invites};
+use crate::config::{Blobs, Check, Config, SignUp};
 
 /// What `config check --json` prints.
 #[derive(Serialize)]
@@ -27,7 +27,7 @@ struct Settings {
     port: u16,
     service_did: String,
     handle_domains: Vec<String>,
-    invites_required: bool,
+    sign_up: &'static str,
     data_directory: String,
     account_db: String,
     sequencer_db: String,
@@ -77,7 +77,11 @@ impl Settings {
             port: config.service.port,
             service_did: config.service.did.as_str().to_owned(),
             handle_domains: config.handles.domains.clone(),
-            invites_required: config.invites != Invites::Open,
+            sign_up: match config.sign_up {
+                SignUp::Open => "open",
+                SignUp::Invite { .. } => "invite",
+                SignUp::Closed => "closed",
+            },
             data_directory: storage.data_directory.display().to_string(),
             account_db: storage.account_db.display().to_string(),
             sequencer_db: storage.sequencer_db.display().to_string(),
@@ -98,7 +102,7 @@ impl Settings {
             ("port", &port),
             ("service DID", &self.service_did),
             ("handle domains", &some(&self.handle_domains)),
-            ("invites", if self.invites_required { "required" } else { "not required" }),
+            ("sign-up", self.sign_up),
             ("data directory", &self.data_directory),
             ("accounts", &self.account_db),
             ("sequence", &self.sequencer_db),

@@ -54,7 +54,7 @@ fn the_defaults_are_the_references() {
     assert_eq!((config.identity.cache_stale, config.identity.cache_max), (HOUR, DAY));
     assert_eq!(config.identity.timeout, Duration::from_secs(3));
     assert_eq!(config.handles.domains, [".pds.example.com"]);
-    assert_eq!(config.invites, Invites::Required { interval: None, epoch_millis: 0 });
+    assert_eq!(config.sign_up, SignUp::Invite { interval: None, epoch_millis: 0 });
     assert!(config.rate_limits.is_none() && config.crawlers.is_empty() && config.services.report.is_none());
     assert_eq!(config.secrets.jwt.expose(), "jwt secret ");
     assert_eq!(config.secrets.plc_rotation_key.to_bytes()[31], 1);
@@ -86,7 +86,7 @@ fn the_customers_environment_is_read() {
         ["https://bsky.network/", "https://relay.example.com/"]
     );
     assert_eq!(config.handles.domains, [".trainers.gg"]);
-    assert_eq!(config.invites, Invites::Open);
+    assert_eq!(config.sign_up, SignUp::Open);
 }
 
 #[test]
@@ -136,6 +136,10 @@ fn what_cannot_be_used_is_refused() {
         (vec![("PDS_RECOVERY_DID_KEY", "did:key:z")], "PDS_RECOVERY_DID_KEY is"),
         (vec![("PDS_BLOB_UPLOAD_LIMIT", "-1")], "PDS_BLOB_UPLOAD_LIMIT is -1, must be at least 0"),
         (vec![("PDS_HANDLE_MIN_LENGTH", "19")], "PDS_HANDLE_MAX_LENGTH only 18"),
+        (vec![("PDS_SIGNUP", "oauth")], "PDS_SIGNUP is \"oauth\""),
+        (vec![("PDS_SIGNUP", "open"), ("PDS_INVITE_REQUIRED", "true")], "differ"),
+        (vec![("PDS_SIGNUP", "invite"), ("PDS_INVITE_REQUIRED", "0")], "differ"),
+        (vec![("PDS_SIGNUP", "closed"), ("PDS_INVITE_REQUIRED", "true")], "differ"),
         (vec![("PDS_RATE_LIMIT_BYPASS_IPS", "10.0.0.0/8,here")], "\"here\""),
     ];
     for (variables, expected) in refused {
@@ -149,9 +153,28 @@ fn a_value_that_the_reference_ignores_is_ignored_with_a_warning() {
     let (config, variables) =
         with(&[("PDS_INVITE_REQUIRED", "no"), ("PDS_PORT", "many"), ("PDS_CRAWLERS", "bsky.network")]);
     let config = config.unwrap();
-    assert_eq!(config.invites, Invites::Required { interval: None, epoch_millis: 0 });
+    assert_eq!(config.sign_up, SignUp::Invite { interval: None, epoch_millis: 0 });
     assert_eq!((config.service.port, config.crawlers.len()), (2583, 0));
     assert_eq!(variables.warnings.len(), 3, "{:?}", variables.warnings);
+}
+
+#[test]
+fn who_may_sign_up_is_said_by_one_variable_or_by_both_alike() {
+    let by_invite = SignUp::Invite { interval: None, epoch_millis: 0 };
+    let open = SignUp::Open;
+    let cases = [
+        (vec![("PDS_SIGNUP", "open")], open, 1),
+        (vec![("PDS_SIGNUP", "invite")], by_invite, 0),
+        (vec![("PDS_SIGNUP", "closed")], SignUp::Closed, 0),
+        (vec![("PDS_SIGNUP", "open"), ("PDS_INVITE_REQUIRED", "false")], open, 1),
+        (vec![("PDS_SIGNUP", "invite"), ("PDS_INVITE_REQUIRED", "true")], by_invite, 0),
+        (vec![("PDS_INVITE_REQUIRED", "false")], open, 1),
+    ];
+    for (environment, expected, warnings) in cases {
+        let (config, variables) = with(&environment);
+        assert_eq!(config.unwrap().sign_up, expected, "{environment:?}");
+        assert_eq!(variables.warnings.len(), warnings, "{environment:?}: {:?}", variables.warnings);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use shared::syntax::Uri;
 
 use super::call::{Answer, Call};
 use super::output::Public;
-use crate::config::{Config, Invites};
+use crate::config::{Config, SignUp};
 
 /// com.atproto.server.describeServer
 pub(super) async fn describe_server(Call { app, .. }: Call) -> Answer<Public<DescribeServerOutput>> {
@@ -30,7 +30,7 @@ fn describe(config: &Config) -> DescribeServerOutput {
     let service = &config.service;
     let uri = |url: &Option<String>| url.as_deref().and_then(|url| Uri::parse(url).ok());
     DescribeServerOutput {
-        invite_code_required: Some(config.invites != Invites::Open),
+        invite_code_required: Some(config.sign_up != SignUp::Open),
         phone_verification_required: None,
         blob_upload_limit: Some(config.limits.blob),
         available_user_domains: config.handles.domains.clone(),

@@ -14,13 +14,19 @@ use super::super::input::Json;
 use crate::account::{AccountError, Deactivation, Include};
 use crate::actor::{ActorError, blobs, read};
 use crate::auth::Caller;
+use crate::config::SignUp;
 use crate::error::XrpcError;
 use crate::lifecycle::{self, LifecycleError, Made};
 
 /// com.atproto.server.createAccount
+///
+/// Where sign-up is closed only the operator makes accounts, and not this way.
 pub(in super::super) async fn create_account(
     Call { app, caller: requester, input: Json(input), .. }: Call<Option<Did>, (), Json<CreateAccount>>,
 ) -> Answer<Json<CreateAccountOutput>> {
+    if app.config().sign_up == SignUp::Closed {
+        return Err(XrpcError::invalid_request("This server does not take new accounts"));
+    }
     let Made { did, handle, tokens } = lifecycle::create(&app, &input, requester.as_ref()).await?;
     let document = app.identity().refresh_did(&did).await.ok().flatten();
     Ok(Json(CreateAccountOutput {
