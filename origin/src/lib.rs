@@ -34,9 +34,10 @@
 //! cores of a virtual machine that others were busy on, so that the ratios hold better than the times. The reference is
 //! `@atproto/pds` 0.5.35 on a copy of the same directory; its answers were compared first.
 //!
-//! The rows are of two runs, both made before passwords were hashed on threads of their own and before listRepos waited for
-//! the newest roots: createSession and what is resident may differ now. The server under measurement had the allocator
-//! settings of the image (`origin/Dockerfile`); a bare binary keeps more after log-ins.
+//! The rows are of three runs: createSession of one with large pages for its memory, the others of before those, and of
+//! before listRepos waited for the newest roots, so that what is resident may differ by a few MiB now. The server under
+//! measurement had the allocator settings of the image (`origin/Dockerfile`); a bare binary keeps more after log-ins, or
+//! spends a third more on each.
 //!
 //! | operation | Headwater | reference | times |
 //! |---|---|---|---|
@@ -50,7 +51,7 @@
 //! | sync.getRecord | 120 | 4,603 | 38.3 |
 //! | getRepo of 10,000 records | 26,702 | 181,049 | 6.8 |
 //! | getSession | 36 | 447 | 12.4 |
-//! | createSession, of which scrypt 30,571 | 35,842 | 44,453 | 1.2 |
+//! | createSession, of which scrypt 24,736 | 26,116 | 35,417 | 1.4 |
 //! | uploadBlob of 1 MiB | 2,830 | 13,686 | 4.8 |
 //! | getBlob of 1 MiB | 529 | 11,912 | 22.5 |
 //! | firehose, a delivery at 100 consumers | 3.2 | 47.8 | 14.9 |

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cost;
 use crate::load::Figure;
-use crate::rows::{Goal, Row};
+use crate::rows::{Goal, Row, Run};
 use crate::server::Kind;
 
 /// The figures so far.
@@ -85,10 +85,11 @@ impl Report {
     }
 
     fn print_beside_scrypt(&mut self, row: &Row, most: f64, cpu: f64) {
-        let Ok(scrypt) = cost::scrypt() else { return };
+        let at_once = if let Run::Each { at_once, .. } = row.run { at_once } else { 1 };
+        let Ok(scrypt) = cost::scrypt(at_once) else { return };
         let beside = cpu - scrypt;
         println!(
-            "{:<36} {beside:>10.1}   of {scrypt:.0} us that scrypt takes; goal {most:.0}",
+            "{:<36} {beside:>10.1}   of {scrypt:.0} us that scrypt takes, {at_once} at once; goal {most:.0}",
             "  beside scrypt itself"
         );
         if beside > most {

@@ -22,7 +22,8 @@ const READY: Duration = Duration::from_secs(60);
 const SETTLING: Duration = Duration::from_secs(2);
 
 /// What the image of this server sets besides.
-const AS_DEPLOYED: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "1048576")];
+const AS_DEPLOYED: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "1048576"), ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")];
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
