@@ -173,12 +173,14 @@ async fn concurrent_writers_of_many_accounts_leave_unbroken_chains() {
     let tasks: Vec<_> = (0..100)
         .map(|i| {
             let actors = actors.clone();
-            tokio::spawn(async move { apply(&actors, i % 5, vec![create(&format!("r{i}"), "x")]).await })
+            tokio::spawn(async move { (i % 5, apply(&actors, i % 5, vec![create(&format!("r{i}"), "x")]).await) })
         })
         .collect();
+    // Two accounts may be written to in one microsecond.
     let mut revs = HashSet::new();
     for task in tasks {
-        revs.insert(task.await.unwrap().unwrap().unwrap().head.rev);
+        let (account, committed) = task.await.unwrap();
+        revs.insert((account, committed.unwrap().unwrap().head.rev));
     }
     assert_eq!(revs.len(), 100);
     let mut commits = verify_stream(&actors).await;
