@@ -13,7 +13,7 @@ use shared::syntax::Path;
 use super::*;
 use crate::config::Blobs;
 use crate::db::Synchronous;
-use crate::sequencer::{NewHead, RootSink, SequenceError};
+use crate::sequencer::{NewHead, RootSink, SequenceError, Stored};
 use crate::time::now_micros;
 
 pub(super) const OPTIONS: Options = Options { synchronous: Synchronous::Full, auto_checkpoint: true, cache_kib: 512 };
@@ -93,11 +93,24 @@ pub(super) async fn upload(actors: &Actors, n: usize, bytes: &'static [u8], decl
     actors.upload_blob(&did(n), body, declared, 1000).await.unwrap()
 }
 
+/// All events, page after page.
+async fn every_event(actors: &Actors) -> Vec<Stored> {
+    let mut events: Vec<Stored> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |last| last.seq.get());
+        let page = actors.sequencer().range(after, None, 100_000).await.unwrap();
+        if page.is_empty() {
+            return events;
+        }
+        events.extend(page);
+    }
+}
+
 /// Reads all events and believes none that does not verify; returns how many commits each account has.
 pub(super) async fn verify_stream(actors: &Actors) -> Vec<(Did, usize)> {
     let mut known: HashMap<Did, Known> = HashMap::new();
     let mut commits: Vec<(Did, usize)> = Vec::new();
-    for stored in actors.sequencer().range(0, None, 100_000).await.unwrap() {
+    for stored in every_event(actors).await {
         let (did, verified) = match stored.body.decode().unwrap() {
             Event::Commit(event) => {
                 let before = known.get(&event.repo);
