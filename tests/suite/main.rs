@@ -27,5 +27,6 @@ mod plc;
 mod proxy;
 mod rate_limit;
 mod record;
+mod routes;
 mod service_auth;
 mod sync;
