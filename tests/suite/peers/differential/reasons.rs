@@ -38,6 +38,12 @@ const REASONS: &[Reason] = &[
     ("a blob wrongly compressed: 500", |row, theirs, ours| {
         row.name.ends_with("uploadBlob, not gzip") && (theirs.status, ours.status) == (500, 400)
     }),
+    ("a file that is no sound repository: 500", |row, theirs, ours| {
+        row.path.ends_with("importRepo") && (theirs.status, ours.status) == (500, 400)
+    }),
+    ("another account's repository is imported", |row, theirs, ours| {
+        row.path.ends_with("importRepo") && (theirs.status, ours.status) == (200, 400)
+    }),
     ("an account that is gone: NotFound, InvalidRequest or 500, by the route", |row, theirs, ours| {
         row.name.ends_with("with the token of nobody here")
             && ["NotFound", "InvalidRequest", "InternalServerError"].contains(&theirs.error.as_str())

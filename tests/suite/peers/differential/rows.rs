@@ -1,10 +1,14 @@
 //! The table of requests: for every route one that is right, and from it every kind of wrong one.
 
+use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::cid::Cid;
+use shared::repo::{Block, car};
 use shared::syntax::Did;
 use shared::token::HmacKey;
 use shared::token::session::{self, Scope};
+use tests::Repository;
 use tests::peers::ADMIN_PASSWORD;
 
 use super::super::caller::{As, Caller};
@@ -114,6 +118,7 @@ pub(super) async fn rows(world: &World, caller: &Caller<'_>) -> Vec<Row> {
         procedure(&nsid, &who, &input, &credentials, &mut rows);
     }
     rows.extend(blobs(&credentials));
+    rows.extend(imports(&credentials, &world.alice.did).await);
     rows
 }
 
@@ -429,6 +434,69 @@ fn blobs(known: &Credentials) -> Vec<Row> {
         rows.push(
             Row::new(Method::POST, path).but(what).authorized(bad).header("content-type", "text/plain").bytes(b"x"),
         );
+    }
+    rows
+}
+
+/// Files that are no sound repository of the account, and hostile CBOR in them.
+async fn imports(known: &Credentials, did: &str) -> Vec<Row> {
+    let path = "/xrpc/com.atproto.repo.importRepo";
+    let ask = || Row::new(Method::POST, path).authorized(&known.alice);
+    let file = |bytes: &[u8]| ask().header("content-type", "application/vnd.ipld.car").bytes(bytes);
+    let mut sound = Vec::new();
+    let mut pieces = Box::pin(Repository::new(did, 20, 100).file());
+    while let Some(piece) = pieces.next().await {
+        sound.extend_from_slice(&piece.unwrap());
+    }
+    let blocks = car::read(sound.clone().into(), car::MAX_BLOCK_LEN).unwrap();
+    let root = blocks.single_root().unwrap().clone();
+    let of = |roots: &[Cid], blocks: &[Block]| {
+        let mut file = car::header(roots);
+        blocks.iter().for_each(|block| car::section(&block.cid, &block.bytes, &mut file));
+        file
+    };
+    // A commit's place with CBOR that nobody may take for one.
+    let hostile = |bytes: &[u8]| {
+        let block = Block { cid: Cid::of_cbor(bytes), bytes: bytes.to_vec().into() };
+        of(std::slice::from_ref(&block.cid), std::slice::from_ref(&block))
+    };
+    let mut flipped = sound.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let deep = [b"\x81".repeat(100_000), b"\x00".to_vec()].concat();
+    let mut rows = vec![
+        ask().but("without a body"),
+        file(b"").but("nothing"),
+        file(b"hello, world").but("no car"),
+        file(&sound[..sound.len() - 1]).but("cut off"),
+        file(&sound[..10]).but("cut off in its header"),
+        file(&flipped).but("a flipped bit"),
+        file(&[0xff; 64]).but("a length without an end"),
+        file(&car::header(std::slice::from_ref(&root))).but("a header alone"),
+        file(&of(&[], &blocks.blocks)).but("no root"),
+        file(&of(&[root.clone(), blocks.blocks[1].cid.clone()], &blocks.blocks)).but("two roots"),
+        file(&of(std::slice::from_ref(&blocks.blocks.last().unwrap().cid), &blocks.blocks)).but("a record as root"),
+        file(&of(std::slice::from_ref(&root), &blocks.blocks[..blocks.blocks.len() - 1])).but("a record less"),
+        file(&of(std::slice::from_ref(&root), &blocks.blocks[..1])).but("the commit alone"),
+        file(&hostile(b"\xa0")).but("an empty map as commit"),
+        file(&hostile(b"\x80")).but("a list as commit"),
+        file(&hostile(b"\x00")).but("a number as commit"),
+        file(&hostile(b"\xa1\x61a")).but("CBOR cut off"),
+        file(&hostile(b"\xbf\xff")).but("an endless map"),
+        file(&hostile(b"\xfb\x7f\xf8\0\0\0\0\0\0")).but("not a number"),
+        file(&hostile(b"\xd8\x2a\x41\x00")).but("a link to nothing"),
+        file(&hostile(b"\xa2\x61a\x00\x61a\x01")).but("a key twice"),
+        file(&hostile(b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff")).but("a list of more than there is"),
+        file(&hostile(&deep)).but("lists in lists"),
+        ask().header("content-type", "application/cbor").bytes(&sound).but("as CBOR"),
+        ask().header("content-type", "application/json").bytes(b"{}").but("as JSON"),
+        ask().bytes(&sound).but("without a content type"),
+        file(&sound).header("content-encoding", "gzip").but("not gzip"),
+        file(&sound).header("content-encoding", "nonsense").but("an unknown coding"),
+        Row::new(Method::GET, path).authorized(&known.alice),
+    ];
+    for (what, bad) in &known.bad {
+        let row = Row::new(Method::POST, path).but(what).authorized(bad);
+        rows.push(row.header("content-type", "application/vnd.ipld.car").bytes(&sound));
     }
     rows
 }
