@@ -68,7 +68,10 @@ pub(crate) async fn fill(
         for from in (0..records).step_by(200) {
             let writes: Vec<Value> = (from..records.min(from + 200)).map(|number| creation(&post(number))).collect();
             let batch = json!({ "repo": did, "writes": writes });
-            let done = server.post("com.atproto.repo.applyWrites", Some(nth), &batch).await?.error_for_status()?;
+            let done = server.post("com.atproto.repo.applyWrites", Some(nth), &batch).await?;
+            if !done.status().is_success() {
+                return Err(format!("a batch of {name} after {from}: {} {}", done.status(), done.text().await?).into());
+            }
             let done: Value = done.json().await?;
             let uri = done["results"][0]["uri"].as_str().unwrap_or_default();
             uri.rsplit('/').next().unwrap_or_default().clone_into(&mut rkey);
