@@ -6,6 +6,8 @@
 //! or the test process dies, directories go with their handle.
 #![expect(clippy::unwrap_used, reason = "a harness that cannot start has nothing to return to")]
 
+use std::path::{Path, PathBuf};
+
 mod edge;
 pub mod environment;
 mod pds;
@@ -31,6 +33,12 @@ pub async fn serve(router: axum::Router) -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, router).into_future());
     url
+}
+
+/// The directory of an account's store, if it has one.
+pub fn store(data_directory: &Path, did: &str) -> Option<PathBuf> {
+    let shards = std::fs::read_dir(data_directory.join("actors")).ok()?;
+    shards.map(|shard| shard.unwrap().path().join(did)).find(|store| store.is_dir())
 }
 
 /// Lets `reqwest` make clients: it wants to know whose cryptography to use, even for plain HTTP. Whatever starts a server

@@ -136,8 +136,8 @@ impl Process {
     /// # Panics
     ///
     /// When it has not in 20 seconds.
-    pub async fn ended(mut self) -> ExitStatus {
-        tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends").unwrap()
+    pub async fn ended(self) -> ExitStatus {
+        self.ended_within(LIMIT).await.expect("it ends")
     }
 
     /// Waits until it has ended by itself; `None` when it has not in so long. Then it is killed.

@@ -121,9 +121,7 @@ impl Account {
 
     /// The account's directory, with store and key.
     pub(crate) fn store(&self) -> PathBuf {
-        let shards = fs::read_dir(self.pds.directory().join("actors")).unwrap();
-        let mut directories = shards.map(|shard| shard.unwrap().path().join(&self.did));
-        directories.find(|directory| directory.exists()).unwrap()
+        tests::store(self.pds.directory(), &self.did).unwrap()
     }
 
     /// Changes a database behind the server's back, as what is not served yet would.

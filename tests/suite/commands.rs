@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::process::{headwater, of_headwater};
-use tests::{Plc, Process, Smtp};
+use tests::{Plc, Process, Smtp, store};
 use tokio::io::AsyncWriteExt as _;
 
 /// A data directory, and the server on it if one runs.
@@ -142,9 +142,8 @@ async fn an_account_is_made_shown_changed_and_deleted_without_a_server() {
 
 /// Runs SQL on the account's store, beside the server if one runs.
 fn meddle(place: &Place, did: &str, sql: &str) {
-    let shards = std::fs::read_dir(place.directory.path().join("actors")).unwrap();
-    let store = shards.map(|shard| shard.unwrap().path().join(did)).find(|store| store.is_dir()).unwrap();
-    let changed = Connection::open(store.join("store.sqlite")).unwrap().execute(sql, []).unwrap();
+    let database = store(place.directory.path(), did).unwrap().join("store.sqlite");
+    let changed = Connection::open(database).unwrap().execute(sql, []).unwrap();
     assert!(changed > 0, "{sql}");
 }
 
@@ -252,9 +251,7 @@ async fn accounts_are_told_of_anew_and_documents_get_the_key_that_is_here(serve:
     }
     let (alice, bob) = (dids[0].as_str(), dids[1].as_str());
     // Another key, as after a restore of the keys from elsewhere.
-    let shards = std::fs::read_dir(place.directory.path().join("actors")).unwrap();
-    let store = shards.map(|shard| shard.unwrap().path().join(alice)).find(|store| store.is_dir()).unwrap();
-    std::fs::write(store.join("key"), [7; 32]).unwrap();
+    std::fs::write(store(place.directory.path(), alice).unwrap().join("key"), [7; 32]).unwrap();
     if serve {
         place.serve().await;
     }

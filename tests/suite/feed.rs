@@ -463,9 +463,7 @@ async fn a_blob_that_comes_after_its_record_fills_replicas_anew() {
 
 /// Where the account's own database is.
 fn store(scene: &Scene) -> std::path::PathBuf {
-    let shards = std::fs::read_dir(scene.pds.directory().join("actors")).unwrap();
-    let stores = shards.map(|shard| shard.unwrap().path().join(&scene.alice.did).join("store.sqlite"));
-    stores.into_iter().find(|path| path.exists()).unwrap()
+    tests::store(scene.pds.directory(), &scene.alice.did).unwrap().join("store.sqlite")
 }
 
 #[tokio::test]

@@ -11,9 +11,9 @@ use std::time::Instant;
 use reqwest::{Body as RequestBody, Method, RequestBuilder, StatusCode};
 use shared::data;
 use shared::identity::plc::{Body, Operation};
-use tests::Repository;
+use tests::{Repository, store};
 
-use super::mirror::{open, store};
+use super::mirror::open;
 use super::*;
 
 const ADMIN: &str = "master:key";

@@ -10,8 +10,9 @@ use std::time::Instant;
 use reqwest::StatusCode;
 use rusqlite::OptionalExtension as _;
 use tests::process::under;
+use tests::store;
 
-use super::mirror::{open, store};
+use super::mirror::open;
 use super::*;
 
 const NOTE: &str = "com.example.note";

@@ -15,7 +15,7 @@ use shared::identity::DidDocument;
 use shared::repo::mst::{Step, Walk};
 use shared::repo::{Action, Block, BlockMap, car};
 use shared::syntax::Did;
-use tests::Plc;
+use tests::{Plc, store};
 
 use super::ledger::Changes;
 
@@ -55,12 +55,6 @@ pub(super) fn open(path: &Path) -> Connection {
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
     connection
-}
-
-/// The directory of an account's store, if it has one.
-pub(super) fn store(directory: &Path, did: &str) -> Option<PathBuf> {
-    let shards = std::fs::read_dir(directory.join("actors")).ok()?;
-    shards.map(|shard| shard.unwrap().path().join(did)).find(|store| store.is_dir())
 }
 
 impl Mirror {
