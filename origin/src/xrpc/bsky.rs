@@ -51,8 +51,7 @@ pub(super) async fn get_preferences(
         }
         OwnerOrModerator::Owner(Caller { did, .. }) if elsewhere => {
             let token = token(&app, &did, target.did.as_str(), GET_PREFERENCES).await?;
-            let asked = crate::pipethrough::asked_of(&headers);
-            return target.query(&app, GET_PREFERENCES, &[], asked, token).await;
+            return target.query(&app, GET_PREFERENCES, &[], &headers, token).await;
         }
         OwnerOrModerator::Owner(Caller { did, scope }) => (did, scope == Scope::Access),
     };
@@ -93,7 +92,7 @@ pub(super) async fn get_feed(
     let mut query = vec![("feed", params.feed.as_str())];
     query.extend(limit.as_deref().map(|limit| ("limit", limit)));
     query.extend(params.cursor.as_deref().map(|cursor| ("cursor", cursor)));
-    target.query(&app, GET_FEED, &query, crate::pipethrough::asked_of(&headers), token).await
+    target.query(&app, GET_FEED, &query, &headers, token).await
 }
 
 /// The service that makes a feed, as its record says.

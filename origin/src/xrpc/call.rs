@@ -170,9 +170,7 @@ where
             let mut answer = answered.await.into_response();
             meter.tell(&mut answer);
             if A::DECIDES {
-                let headers = answer.headers_mut();
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
-                headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+                output::keep_private(&mut answer);
             }
             output::unless_known(&parts.method, &parts.headers, answer)
         })

@@ -50,6 +50,13 @@ fn json_response(json: Vec<u8>) -> Response {
     response
 }
 
+/// Lets no cache give an answer to somebody else than it was made for.
+pub(super) fn keep_private(answer: &mut Response) {
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+}
+
 /// 304 without a body in place of an answer that the asker has: one whose `ETag` is named by `If-None-Match`.
 pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response) -> Response {
     let whole_or_part = matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);

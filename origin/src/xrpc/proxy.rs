@@ -21,6 +21,7 @@ use super::call::{Answer, Call};
 use super::catchall::{is_privileged, is_protected};
 use super::explain::check;
 use super::input::Json;
+use super::output;
 use crate::app::App;
 use crate::auth::{Access, Asked, Auth as _, Caller};
 use crate::config::Remote;
@@ -149,17 +150,17 @@ impl Target {
         app.pipethrough().forward(forward).await
     }
 
-    /// A query of `nsid` there, in the name of `caller`, with a token for another service or method.
+    /// A query of `nsid` there, told what it may be of `headers`, with a token that may be for another service or method.
     pub(super) async fn query(
         &self,
         app: &App,
         nsid: &str,
         params: &[(&str, &str)],
-        asked: HeaderMap,
+        headers: &HeaderMap,
         token: String,
     ) -> Answer<Response> {
         let url = method_url(&self.url, nsid, params);
-        let forward = Forward { url, verb: Method::GET, headers: asked, token: Some(token), body: None };
+        let forward = Forward { url, verb: Method::GET, headers: asked_of(headers), token: Some(token), body: None };
         app.pipethrough().forward(forward).await
     }
 
@@ -224,14 +225,8 @@ pub(super) async fn pass(app: &App, nsid: &str, request: Request) -> Response {
         }
         target.forward(app, &caller.did, nsid, request).await
     };
-    private(passed.await.into_response())
-}
-
-/// An answer that no cache may give to somebody else.
-fn private(mut answer: Response) -> Response {
-    let headers = answer.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
-    headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+    let mut answer = passed.await.into_response();
+    output::keep_private(&mut answer);
     answer
 }
 
