@@ -163,6 +163,14 @@ impl Accounts {
         &self.inner.db
     }
 
+    /// Whether the account of `did` is there and active. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_active_blocking(&self, did: &Did) -> Result<bool, DbError> {
+        self.db().read_blocking(|c| Ok(by_did(c, did)?.is_some_and(|account| account.status().is_active())))
+    }
+
     /// Every account with its handle. Blocks.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use shared::lexicon::Catalog;
 use shared::syntax::Did;
 use shared::token::{EmptySecret, HmacKey};
 
-use crate::account::{self, AccountConfig, Accounts, HandlePolicy, InvitePolicy, Work, put_roots};
+use crate::account::{AccountConfig, Accounts, HandlePolicy, InvitePolicy, Work, put_roots};
 use crate::actor::blobs::UPLOAD_AGE;
 use crate::actor::{Actors, Swept};
 use crate::announce::Announcements;
@@ -248,13 +248,8 @@ impl App {
     /// # Errors
     /// When the list of those to look at cannot be read.
     pub(crate) async fn sweep(&self) -> Result<Swept, DbError> {
-        let accounts = self.accounts().db().clone();
-        let swept = self.actors().sweep(move |did| {
-            accounts.read_blocking(|connection| {
-                Ok(account::by_did(connection, did)?.is_some_and(|account| account.status().is_active()))
-            })
-        });
-        swept.await
+        let accounts = self.accounts().clone();
+        self.actors().sweep(move |did| accounts.is_active_blocking(did)).await
     }
 
     /// Finishes or undoes what an earlier process had begun.

@@ -17,7 +17,7 @@ use shared::api::server::CreateAccount;
 use shared::link::Region;
 use shared::syntax::{AtIdentifier, Did, Handle};
 
-use crate::account::{Account, AccountError, Include, by_did};
+use crate::account::{Account, AccountError, Include};
 use crate::actor::{Audit, RebuildError, WriteError};
 use crate::app::{App, OpenError};
 use crate::config::Config;
@@ -407,9 +407,8 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
         }
         Command::RebuildRepo { account, drop_damaged } => {
             let did = find(app, &account).await?.did;
-            let (db, of) = (accounts.db().clone(), did.clone());
-            let is_active =
-                move || db.read_blocking(|c| Ok(by_did(c, &of)?.is_some_and(|account| account.status().is_active())));
+            let (known, of) = (accounts.clone(), did.clone());
+            let is_active = move || known.is_active_blocking(&of);
             let rebuilt = app.actors().rebuild(&did, drop_damaged, is_active).await?;
             app.actors().sequencer().roots_told().await?;
             let mut dropped = rebuilt.dropped;

@@ -24,7 +24,7 @@ use super::availability::available;
 use super::call::{Answer, Call};
 use super::input::{Json, Passable};
 use super::output::Public;
-use crate::account::{self, Include};
+use crate::account::Include;
 use crate::actor::prepare::{PrepareError, PreparedRecord, prepare_record};
 use crate::actor::read::{self, Listing};
 use crate::actor::{Committed, Prepared, WriteError};
@@ -249,12 +249,8 @@ async fn apply(
 
 /// Whether an account is active when its turn comes. Blocks.
 fn is_active(app: &App, did: &Did) -> impl FnOnce() -> Result<bool, DbError> + Send + 'static {
-    let (accounts, of) = (app.accounts().db().clone(), did.clone());
-    move || {
-        accounts.read_blocking(|connection| -> Result<_, DbError> {
-            Ok(account::by_did(connection, &of)?.is_some_and(|account| account.status().is_active()))
-        })
-    }
+    let (accounts, did) = (app.accounts().clone(), did.clone());
+    move || accounts.is_active_blocking(&did)
 }
 
 fn meta(committed: Option<Committed>) -> Option<CommitMeta> {
