@@ -1,9 +1,9 @@
 //! Looking a repository through, and building its tree anew out of its records.
 //!
 //! [`Actors::audit`] holds everything that a store says against everything else: the commit and its signature, each block
-//! and its CID, the tree and the tables of records and blocks, blobs and their files, the last commit and the sequence. It
-//! changes nothing and keeps no writer waiting but for its first moment. [`Actors::rebuild`] is the way back from what it
-//! finds: the table of records is believed, the tree is made of it, signed, and told by a `#sync`.
+//! and its CID, the tree and the tables of records and blocks, blobs and their files. It has the sequence take what waits for
+//! it, as any write does, changes nothing else, and keeps no writer waiting but for its first moment. [`Actors::rebuild`] is
+//! the way back from what it finds: the table of records is believed, the tree is made of it, signed, and told by a `#sync`.
 //!
 //! Memory of an audit does not grow with the repository; a rebuilding holds its tree.
 
@@ -90,7 +90,7 @@ impl From<rusqlite::Error> for RebuildError {
 }
 
 impl Actors {
-    /// Looks an account's repository through. Of one that is `active` the commit has to be the account's own, and told.
+    /// Looks an account's repository through. Of one that is `active` the commit has to be the account's own.
     ///
     /// # Errors
     /// When there is no store, or it cannot be read; what it says wrongly is a finding.
@@ -131,13 +131,13 @@ impl Actors {
         let store = self.store(did).await.map_err(WriteError::from)?;
         // The next start looks at it if this process dies.
         self.sequencer().mark_dirty(did.clone()).await.map_err(WriteError::from)?;
-        let (sequencer, roots, clock_id) = (self.sequencer().clone(), self.sequencer().clone(), self.inner.clock_id);
+        let (sequencer, clock_id) = (self.sequencer().clone(), self.inner.clock_id);
         let task = tokio::spawn(async move {
             let mut writing = store.lock().await;
-            let of = Arc::clone(&store);
+            let (of, told) = (Arc::clone(&store), sequencer.clone());
             let (rebuilt, ticket, writing) = blocking(move || -> Result<_, RebuildError> {
                 let active = is_active()?;
-                let told = sequencer.head_blocking(of.did())?;
+                let told = told.head_blocking(of.did())?;
                 writing.head = None;
                 let db = of.db().map_err(WriteError::from)?;
                 let (rebuilt, released, sync) =
@@ -161,7 +161,7 @@ impl Actors {
                 Some(ticket) => store.sequenced_by(ticket).await.map_err(WriteError::from)?,
                 None => {
                     let head = NewHead { commit: rebuilt.head.commit.clone(), rev: rebuilt.head.rev };
-                    roots.tell_root(store.did().clone(), head);
+                    sequencer.tell_root(store.did().clone(), head);
                 }
             }
             deleted?;
@@ -253,7 +253,7 @@ fn walk(connection: &Connection, did: &Did, data: &Cid, seen: &Seen, audit: &mut
                     }
                     Some(_) => {}
                 }
-                match blocks.get(&value).map_err(shared::repo::mst::MstError::from) {
+                match blocks.get(&value) {
                     Err(error) => audit.find(format!("the block of {key} cannot be read: {error}")),
                     Ok(None) => audit.find(format!("the block {value} of {key} is missing")),
                     Ok(Some(bytes)) if value.matches(&bytes) != Some(true) => {

@@ -266,7 +266,8 @@ impl Writer {
             }
             outcomes
         });
-        if !written.frames.is_empty() {
+        let told = !written.frames.is_empty();
+        if told {
             fault::point("sequence.committed");
         }
         match outcomes {
@@ -283,10 +284,9 @@ impl Writer {
                     self.moved.heads.remove(did);
                 }
                 self.moved.heads.extend(written.heads);
-                let events = !written.frames.is_empty();
                 self.frames.publish(written.frames);
                 self.feed.fed(&written.fed.unwrap_or_default());
-                if events {
+                if told {
                     fault::point("sequence.published");
                 }
                 if let Some(place) = written.raised {
