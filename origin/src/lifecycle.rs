@@ -18,11 +18,12 @@ mod rename;
 mod resync;
 
 use shared::crypto::CryptoError;
-use shared::identity::plc::{Operation, PlcError};
+use shared::firehose::{self, FirehoseError};
+use shared::identity::plc::{Body, Operation, PlcError, State};
 use shared::syntax::Did;
 
 use crate::account::{Account, AccountError, Deactivation, Include, Work};
-use crate::actor::{ActorError, WriteError};
+use crate::actor::{ActorError, Recommitted, WriteError};
 use crate::announce::AnnounceError;
 use crate::app::App;
 use crate::db::DbError;
@@ -141,13 +142,23 @@ pub async fn activate(app: &App, did: &Did) -> Result<Account, LifecycleError> {
     account.ok_or(AccountError::NotFound)?;
     let recommitted = app.actors().recommit(did).await?;
     fault::point("activate.recommitted");
-    let sync = recommitted.sync.clone();
-    let events =
-        |account: &Account| Ok(vec![account.account_event().encode()?, account.identity_event().encode()?, sync]);
-    let account = app.accounts().activate(did, events).await?;
+    let account = app.accounts().activate(did, all_of(&recommitted)).await?;
     fault::point("activate.committed");
+    told_with(app, account, recommitted).await
+}
+
+/// What an account is worth, what it is called, and where its repository stands now.
+fn all_of(
+    recommitted: &Recommitted,
+) -> impl FnOnce(&Account) -> Result<Vec<firehose::Body>, FirehoseError> + Send + 'static {
+    let sync = recommitted.sync.clone();
+    |account| Ok(vec![account.account_event().encode()?, account.identity_event().encode()?, sync])
+}
+
+/// As [`told`]; nobody writes to the repository until it is.
+async fn told_with(app: &App, account: Account, recommitted: Recommitted) -> Result<Account, LifecycleError> {
     let Err(error) = app.announcements().deliver().await else {
-        app.feed().surely_told(did).await;
+        app.feed().surely_told(&account.did).await;
         return Ok(account);
     };
     // A commit must not pass the `#sync` that it follows.
@@ -168,6 +179,12 @@ async fn told(app: &App, account: Account) -> Result<Account, LifecycleError> {
     app.announcements().deliver().await?;
     app.feed().surely_told(&account.did).await;
     Ok(account)
+}
+
+/// The operation by which a DID's document becomes `state`, after the last one, by this server's own key.
+async fn update(app: &App, did: &Did, state: State) -> Result<Operation, LifecycleError> {
+    let last = app.identity().directory().last_operation(did).await?.ok_or(DocumentFault::Missing)?;
+    Ok(Body::update(state, &last.cid()).sign(&app.config().secrets.plc_rotation_key))
 }
 
 /// Sends an operation to the directory. If it is not known whether it arrived, the log is asked.
@@ -203,4 +220,4 @@ pub(crate) async fn finish(app: &App, left: Vec<(Did, Work)>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

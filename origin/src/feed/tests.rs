@@ -1,13 +1,13 @@
+//! Snapshots, as one account's replica is filled with them: how many at once, and of whom what.
+
 use std::path::Path;
 
 use futures_util::StreamExt as _;
-use shared::crypto::{Curve, SigningKey};
 use shared::link::{Item, RegisterAnswer, Registered, SnapshotReader};
-use shared::syntax::Handle;
 
 use super::*;
-use crate::account::{Account, NewAccount, RepoRoot};
 use crate::app::App;
+use crate::lifecycle::tests::sign_up;
 
 fn open(directory: &Path) -> App {
     let variables = [
@@ -26,19 +26,7 @@ fn open(directory: &Path) -> App {
 /// An account that is served, and a replica of it.
 async fn account(app: &App) -> Replica {
     let did = Did::parse("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
-    let key = SigningKey::from_bytes(Curve::K256, &[7; 32]).unwrap();
-    let created = app.actors().create(&did, key).await.unwrap();
-    let new = NewAccount {
-        did: did.clone(),
-        handle: Handle::parse("alice.test").unwrap(),
-        login: None,
-        invite_code: None,
-        deactivated: false,
-        root: RepoRoot { cid: created.head.commit.clone(), rev: created.head.rev },
-    };
-    let events = |account: &Account| Ok(vec![account.account_event().encode()?, created.commit, created.sync]);
-    app.accounts().create(new, events).await.unwrap();
-    app.announcements().deliver().await.unwrap();
+    sign_up(app, did.clone(), "alice").await;
     Replica { account: did, region: Region::parse("weur").unwrap() }
 }
 

@@ -3,10 +3,9 @@
 //! The new handle is noted before the directory is asked to change the document. Whatever happens then, the row follows
 //! the document: at once, or at the next start.
 
-use shared::identity::plc::Body;
 use shared::syntax::{Did, Handle};
 
-use super::{DocumentFault, LifecycleError, submit};
+use super::{DocumentFault, LifecycleError, submit, update};
 use crate::account::{Account, AccountError, HandleClaim, HandleError, Include, Rigour, Work};
 use crate::app::App;
 use crate::fault;
@@ -87,10 +86,9 @@ async fn rename_at_directory(app: &App, did: &Did, handle: &Handle) -> Result<()
     if is_named(&state.also_known_as, handle) {
         return Ok(());
     }
-    let last = directory.last_operation(did).await?.ok_or(DocumentFault::Missing)?;
     state.set_handle(handle);
-    let update = Body::update(state, &last.cid()).sign(&app.config().secrets.plc_rotation_key);
-    Ok(submit(app, did, &update).await?)
+    let operation = update(app, did, state).await?;
+    Ok(submit(app, did, &operation).await?)
 }
 
 /// Whether these names of a DID make `handle` its handle.

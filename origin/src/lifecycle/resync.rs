@@ -3,10 +3,9 @@
 //! For those who missed it or took it wrongly: after a restore, a lost relay, a changed key. What is told was told before;
 //! it costs each consumer a look at the directory and perhaps a whole repository, so operators pace it.
 
-use shared::identity::plc::Body;
 use shared::syntax::Did;
 
-use super::{DocumentFault, LifecycleError, change_identity, told};
+use super::{DocumentFault, LifecycleError, all_of, change_identity, told, told_with, update};
 use crate::account::{Account, AccountError, Include};
 use crate::app::App;
 
@@ -28,14 +27,9 @@ pub async fn resync(app: &App, did: &Did) -> Result<Account, LifecycleError> {
     if !account.status().is_active() {
         return super::announce(app, did).await;
     }
-    // Nobody writes until it is told.
     let recommitted = app.actors().recommit(did).await?;
-    let sync = recommitted.sync.clone();
-    let events =
-        |account: &Account| Ok(vec![account.account_event().encode()?, account.identity_event().encode()?, sync]);
-    let account = told(app, app.accounts().announce(did, events).await?).await;
-    drop(recommitted);
-    account
+    let account = app.accounts().announce(did, all_of(&recommitted)).await?;
+    told_with(app, account, recommitted).await
 }
 
 /// Has an account's document name the key that its store has, and tells everything anew. Returns whether the document
@@ -49,13 +43,12 @@ pub async fn publish_key(app: &App, did: &Did) -> Result<bool, LifecycleError> {
         return Err(DocumentFault::Missing.into());
     }
     let key = app.actors().store(did).await?.key()?.public_key();
-    let directory = app.identity().directory();
-    let mut state = directory.state(did).await?.ok_or(DocumentFault::Missing)?;
-    let another = state.verification_methods.get("atproto") != Some(&key.to_did_key());
+    let before = app.identity().directory().state(did).await?.ok_or(DocumentFault::Missing)?;
+    let mut state = before.clone();
+    state.set_signing_key(&key);
+    let another = state != before;
     if another {
-        let last = directory.last_operation(did).await?.ok_or(DocumentFault::Missing)?;
-        state.set_signing_key(&key);
-        let operation = Body::update(state, &last.cid()).sign(&app.config().secrets.plc_rotation_key);
+        let operation = update(app, did, state).await?;
         change_identity(app, did, &operation).await?;
     }
     resync(app, did).await?;

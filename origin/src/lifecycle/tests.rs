@@ -26,7 +26,11 @@ fn key() -> SigningKey {
 
 /// An account with everything that a sign-up makes.
 async fn account(app: &App, name: &str) -> Did {
-    let did = did(name);
+    sign_up(app, did(name), name).await
+}
+
+/// As [`account`], of this DID.
+pub(crate) async fn sign_up(app: &App, did: Did, name: &str) -> Did {
     let created = app.actors().create(&did, key()).await.unwrap();
     let new = NewAccount {
         did: did.clone(),

@@ -1,3 +1,5 @@
+//! The feed's rows, as they are written with events and without, over restarts and restores.
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
