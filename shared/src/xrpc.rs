@@ -7,7 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod conditional;
 pub mod error_name;
+pub mod params;
+pub mod refusal;
 
 /// The body of a failed call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

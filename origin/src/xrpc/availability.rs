@@ -6,9 +6,9 @@
 //! Specification: <https://atproto.com/specs/account#hosting-status>.
 
 use shared::syntax::AtIdentifier;
-use shared::xrpc::error_name;
+use shared::xrpc::refusal::Refusal;
 
-use crate::account::{Account, Include, Status};
+use crate::account::{Account, Include};
 use crate::app::App;
 use crate::auth::Reader;
 use crate::error::XrpcError;
@@ -19,14 +19,12 @@ use crate::error::XrpcError;
 /// 400 `RepoNotFound`, `RepoTakendown` or `RepoDeactivated`.
 pub(super) async fn available(app: &App, repo: &AtIdentifier, reader: &Reader) -> Result<Account, XrpcError> {
     let account = app.accounts().by_identifier(repo, Include::ALL).await?;
-    let refused = |name, what| Err(XrpcError::refused(name, format!("{what}: {repo}")));
-    let Some(account) = account else {
-        return refused(error_name::REPO_NOT_FOUND, "Could not find repo for DID");
-    };
-    match account.status() {
-        _ if reader.sees_all_of(&account.did) => Ok(account),
-        Status::Takendown => refused(error_name::REPO_TAKENDOWN, "Repo has been takendown"),
-        Status::Deactivated => refused(error_name::REPO_DEACTIVATED, "Repo has been deactivated"),
-        Status::Active | Status::Deleted => Ok(account),
+    let account = account.ok_or_else(|| Refusal::repo_not_found(repo))?;
+    if reader.sees_all_of(&account.did) {
+        return Ok(account);
+    }
+    match account.status().reason().and_then(|status| Refusal::unavailable(repo, &status)) {
+        Some(refusal) => Err(refusal.into()),
+        None => Ok(account),
     }
 }

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use serde::Serialize;
 use shared::data::{Map, Value, json};
 use shared::lexicon::{Catalog, Property, Schema};
+use shared::xrpc::params::Given;
 
-use super::params::Given;
 use crate::error::XrpcError;
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::with_methods);

@@ -3,15 +3,11 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use shared::xrpc::conditional::{is_known, tag_of};
 
 use super::input::Json;
 use crate::error::XrpcError;
-
-/// How many bytes of its hash make the tag of a public answer.
-const TAG_LEN: usize = 12;
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -33,8 +29,7 @@ impl<T: Serialize> IntoResponse for Public<T> {
             Ok(json) => json,
             Err(error) => return XrpcError::internal(error).into_response(),
         };
-        let hash = Sha256::digest(&json);
-        let tag = format!("\"{}\"", BASE64URL_NOPAD.encode(&hash[..TAG_LEN]));
+        let tag = tag_of(&json);
         let mut response = json_response(json);
         if let Ok(tag) = HeaderValue::try_from(tag) {
             response.headers_mut().insert(header::ETAG, tag);
@@ -62,7 +57,8 @@ pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response)
     let whole_or_part = matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
     let reads = matches!(*method, Method::GET | Method::HEAD) && whole_or_part;
     let Some(tag) = answer.headers().get(header::ETAG).filter(|_| reads) else { return answer };
-    if !asked.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known, tag)) {
+    let names = |known: &HeaderValue| Some(is_known(known.to_str().ok()?, tag.to_str().ok()?));
+    if !asked.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known) == Some(true)) {
         return answer;
     }
     let (mut parts, _) = answer.into_parts();
@@ -71,15 +67,6 @@ pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response)
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::CONTENT_RANGE);
     Response::from_parts(parts, Body::empty())
-}
-
-/// Whether a list of tags names `tag`, by the weak comparison of RFC 9110, section 8.8.3.2.
-fn names(list: &HeaderValue, tag: &HeaderValue) -> bool {
-    fn opaque(tag: &str) -> &str {
-        tag.strip_prefix("W/").unwrap_or(tag)
-    }
-    let (Ok(list), Ok(tag)) = (list.to_str(), tag.to_str()) else { return false };
-    list.split(',').map(str::trim).any(|known| known == "*" || opaque(known) == opaque(tag))
 }
 
 #[cfg(test)]

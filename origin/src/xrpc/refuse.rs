@@ -10,6 +10,7 @@ use shared::repo::car::CarError;
 use shared::repo::mst::MstError;
 use shared::repo::{ApplyError, MAX_OPS};
 use shared::xrpc::error_name;
+use shared::xrpc::refusal::Refusal;
 
 use crate::account::{AccountError, ErrorKind};
 use crate::actor::blobs::UploadError;
@@ -25,6 +26,12 @@ use crate::identity::ResolveError;
 use crate::identity::plc::DirectoryError;
 use crate::lifecycle::LifecycleError;
 use crate::mail::{CodeError, MailError};
+
+impl From<Refusal> for XrpcError {
+    fn from(Refusal { name, message }: Refusal) -> Self {
+        Self::refused(name, message)
+    }
+}
 
 impl From<AccountError> for XrpcError {
     fn from(error: AccountError) -> Self {
@@ -121,10 +128,7 @@ impl From<ReadError> for XrpcError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Actor(error) => error.into(),
-            ReadError::BlocksMissing(cids) => {
-                let cids: Vec<_> = cids.iter().map(ToString::to_string).collect();
-                Self::invalid_request(format!("Could not find cids: {}", cids.join(", ")))
-            }
+            ReadError::BlocksMissing(cids) => Refusal::blocks_not_found(&cids).into(),
             error @ ReadError::Busy => Self::busy(error.to_string()),
             error @ (ReadError::Damaged(_)
             | ReadError::Tree(_)

@@ -18,7 +18,7 @@ use shared::cid::Cid;
 use shared::data::Value;
 use shared::repo::{ApplyError, MAX_OPS, Record, Swap, Write};
 use shared::syntax::{AtIdentifier, AtUri, Did, Handle, Nsid, Path, RecordKey};
-use shared::xrpc::error_name;
+use shared::xrpc::refusal::Refusal;
 
 use super::availability::available;
 use super::call::{Answer, Call};
@@ -104,8 +104,7 @@ pub(super) async fn get_record(
     let uri = AtUri::record(&account.did, &collection, &rkey);
     let store = app.actors().store(&account.did).await?;
     let record = store.db()?.read_short(|connection| read::record(connection, &uri, cid.as_ref()))?;
-    let record = record
-        .ok_or_else(|| XrpcError::refused(error_name::RECORD_NOT_FOUND, format!("Could not locate record: {uri}")))?;
+    let record = record.ok_or_else(|| Refusal::record_not_found(&uri))?;
     Ok(Public(GetRecordOutput { uri: record.uri, cid: Some(record.cid), value: record.value }).into_response())
 }
 
@@ -127,7 +126,7 @@ pub(super) async fn list_records(
 ) -> Answer<Public<ListRecordsOutput<Encoded>>> {
     let ListRecordsParams { repo, collection, limit, cursor, reverse } = params;
     let account = app.accounts().by_identifier(&repo, Include::ACTIVE).await?;
-    let account = account.ok_or_else(|| XrpcError::invalid_request(format!("Could not find repo: {repo}")))?;
+    let account = account.ok_or_else(|| Refusal::no_repo_to_list(&repo))?;
     let listing = Listing { collection, limit: limit.get().into(), cursor, reverse };
     let store = app.actors().store(&account.did).await?;
     let records = store.db()?.read_short(|connection| read::list_records(connection, &account.did, &listing))?;

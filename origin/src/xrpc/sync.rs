@@ -20,6 +20,7 @@ use shared::api::sync::{
 use shared::cid::Cid;
 use shared::syntax::{Did, Tid};
 use shared::xrpc::error_name;
+use shared::xrpc::refusal::Refusal;
 
 use super::availability::available;
 use super::call::{Answer, Call};
@@ -88,7 +89,8 @@ pub(super) async fn get_head(
     Call { app, caller, params: GetHeadParams { did }, .. }: Call<Reader, GetHeadParams>,
 ) -> Answer<Public<GetHeadOutput>> {
     readable(&app, &did, &caller).await?;
-    let (root, _) = latest_commit(&app, &did).await?.ok_or_else(|| no_root(error_name::HEAD_NOT_FOUND, &did))?;
+    let (root, _) =
+        latest_commit(&app, &did).await?.ok_or_else(|| Refusal::no_root(error_name::HEAD_NOT_FOUND, &did))?;
     Ok(Public(GetHeadOutput { root }))
 }
 
@@ -97,7 +99,8 @@ pub(super) async fn get_latest_commit(
     Call { app, caller, params: GetLatestCommitParams { did }, .. }: Call<Reader, GetLatestCommitParams>,
 ) -> Answer<Public<GetLatestCommitOutput>> {
     readable(&app, &did, &caller).await?;
-    let (cid, rev) = latest_commit(&app, &did).await?.ok_or_else(|| no_root(error_name::REPO_NOT_FOUND, &did))?;
+    let (cid, rev) =
+        latest_commit(&app, &did).await?.ok_or_else(|| Refusal::no_root(error_name::REPO_NOT_FOUND, &did))?;
     Ok(Public(GetLatestCommitOutput { cid, rev }))
 }
 
@@ -126,7 +129,9 @@ pub(super) async fn get_repo_status(
     // Anybody may know of any account what it is worth.
     let status = readable(&app, &did, &Reader::Admin).await?.status();
     let rev = match status.is_active() {
-        true => Some(latest_commit(&app, &did).await?.ok_or_else(|| no_root(error_name::REPO_NOT_FOUND, &did))?.1),
+        true => {
+            Some(latest_commit(&app, &did).await?.ok_or_else(|| Refusal::no_root(error_name::REPO_NOT_FOUND, &did))?.1)
+        }
         false => None,
     };
     Ok(Public(GetRepoStatusOutput { did, active: status.is_active(), status: status.reason(), rev }))
@@ -163,8 +168,4 @@ async fn readable(app: &App, did: &Did, reader: &Reader) -> Result<Account, Xrpc
 async fn latest_commit(app: &App, did: &Did) -> Result<Option<(Cid, Tid)>, XrpcError> {
     let store = app.actors().store(did).await?;
     Ok(store.db()?.read(read::latest_commit).await?)
-}
-
-fn no_root(name: &'static str, did: &Did) -> XrpcError {
-    XrpcError::refused(name, format!("Could not find root for DID: {did}"))
 }

@@ -5,6 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use shared::api::sync::{GetBlobParams, ListBlobsOutput, ListBlobsParams};
 use shared::cid::Cid;
+use shared::xrpc::conditional::Part;
+use shared::xrpc::refusal::Refusal;
 
 use crate::actor::blobs::{self, Served};
 use crate::auth::Reader;
@@ -12,7 +14,7 @@ use crate::blobstore::OpenBlob;
 use crate::error::XrpcError;
 use crate::xrpc::call::{Answer, Call};
 use crate::xrpc::output::Public;
-use crate::xrpc::range::{Part, RangeAsked};
+use crate::xrpc::range::RangeAsked;
 
 /// What a browser may do with a blob: nothing.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
@@ -23,7 +25,7 @@ pub(in crate::xrpc) async fn get_blob(
 ) -> Answer<Response> {
     let GetBlobParams { did, cid } = params;
     super::readable(&app, &did, &caller).await?;
-    let not_found = || XrpcError::invalid_request("Blob not found");
+    let not_found = Refusal::blob_not_found;
     let store = app.actors().store(&did).await?;
     let wanted = cid.clone();
     let served = store.db()?.read(move |connection| blobs::served(connection, &wanted)).await?;
@@ -35,7 +37,7 @@ pub(in crate::xrpc) async fn get_blob(
 /// A blob, or the part of it that is asked for. It cannot be mistaken for a page, a script or a picture of this server's.
 fn answer(cid: &Cid, served: &Served, blob: OpenBlob, asked: &RangeAsked) -> Answer<Response> {
     let value = |text: String| HeaderValue::try_from(text).map_err(XrpcError::internal);
-    let (size, tag) = (blob.size(), value(format!("\"{cid}\""))?);
+    let (size, tag) = (blob.size(), format!("\"{cid}\""));
     let (status, range) = match asked.of(size, &tag) {
         Part::Whole => (StatusCode::OK, 0..size),
         Part::Bytes(range) => (StatusCode::PARTIAL_CONTENT, range),
@@ -55,7 +57,7 @@ fn answer(cid: &Cid, served: &Served, blob: OpenBlob, asked: &RangeAsked) -> Ans
     headers.insert(header::CONTENT_TYPE, media_type.unwrap_or_else(unknown));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::ETAG, tag);
+    headers.insert(header::ETAG, value(tag)?);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_DISPOSITION, value(format!("attachment; filename=\"{cid}\""))?);
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
