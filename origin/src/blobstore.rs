@@ -17,7 +17,7 @@ mod sniff;
 use std::collections::HashSet;
 use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::pin;
@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use futures_util::stream::{self, Stream, StreamExt as _};
+use rustix::io::{ReadWriteFlags, preadv2};
 use sha2::{Digest as _, Sha256};
 use shared::cid::Cid;
 use shared::syntax::Did;
@@ -36,8 +37,12 @@ use crate::db::{DbError, blocking};
 use crate::random;
 use disk::{Disk, Upload};
 
-/// How many bytes are gathered before they are hashed and written, and how many are read at once.
+/// How many bytes are gathered before they are hashed and written.
+const GATHERED_LEN: usize = 512 * 1024;
+/// How many bytes are read from the disk at once.
 const PIECE_LEN: usize = 256 * 1024;
+/// How many are copied at once that the system has in memory: so few that their place stays in the processor's caches.
+const CACHED_LEN: usize = 64 * 1024;
 /// How many random bytes are in a key.
 const KEY_BYTES: usize = 32;
 
@@ -123,24 +128,22 @@ impl Blobstore {
     {
         let Self::Disk(DiskBlobstore(disk)) = self;
         let (disk, did, key) = (Arc::clone(disk), did.clone(), Key::random());
-        let upload = {
-            let key = key.clone();
-            blocking(move || Ok::<_, BlobstoreError>(disk.begin(&did, &key)?)).await?
-        };
-        let mut intake = Intake { upload, hash: Sha256::new(), size: 0, head: Vec::new() };
+        let mut intake =
+            Intake { disk, did, key: key.clone(), upload: None, hash: Sha256::new(), size: 0, head: Vec::new() };
         let mut body = pin!(body);
         let (mut pieces, mut gathered) = (Vec::new(), 0);
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| BlobstoreError::Body(error.into()))?;
+            // Now, since there is more to come: the last ones go together with the end.
+            if gathered >= GATHERED_LEN {
+                intake = intake.take(std::mem::take(&mut pieces)).await?;
+                gathered = 0;
+            }
             gathered += piece.len();
             if intake.size + gathered as u64 > limit {
                 return Err(BlobstoreError::TooLarge { limit });
             }
             pieces.push(piece);
-            if gathered >= PIECE_LEN {
-                intake = intake.take(std::mem::take(&mut pieces)).await?;
-                gathered = 0;
-            }
         }
         let (cid, size, head) = intake.finish(pieces).await?;
         Ok(TemporaryBlob { key, cid, size, mime_type: sniff::mime_type(&head, declared) })
@@ -183,13 +186,14 @@ impl Blobstore {
         self.on_disk(move |disk| disk.size(&did, &cid)).await
     }
 
-    /// Opens a permanent blob, `None` if there is none.
+    /// Opens a permanent blob, `None` if there is none. On the calling thread, as [`crate::db::Db::read_short`] does and
+    /// for its reason: looking up one name.
     ///
     /// # Errors
     /// What the system says.
     pub async fn open(&self, did: &Did, cid: &Cid) -> Result<Option<OpenBlob>, BlobstoreError> {
-        let (did, cid) = (did.clone(), cid.clone());
-        let opened = self.on_disk(move |disk| disk.open(&did, &cid)).await?;
+        let Self::Disk(DiskBlobstore(disk)) = self;
+        let opened = disk.open(did, cid)?;
         Ok(opened.map(|(file, size)| OpenBlob { file: Arc::new(file), size }))
     }
 
@@ -296,6 +300,9 @@ impl OpenBlob {
 
     /// The bytes of `range`, which is cut at the end, in pieces of 256 KiB at most.
     ///
+    /// What the system has in memory is copied on the calling thread, which costs a part of what it does to hand that to
+    /// another one and back; only what the disk has to be waited for is.
+    ///
     /// An error comes when the file cannot be read or has become shorter; nothing comes after it.
     pub fn into_stream(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, BlobstoreError>> + Send + 'static {
         let end = range.end.min(self.size);
@@ -305,7 +312,12 @@ impl OpenBlob {
                 if at >= end {
                     return Ok(None);
                 }
-                let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE_LEN);
+                let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+                if let Some(piece) = cached(&file, at, left.min(CACHED_LEN)) {
+                    let next = at + piece.len() as u64;
+                    return Ok(Some((piece, next)));
+                }
+                let length = left.min(PIECE_LEN);
                 let piece = blocking(move || {
                     let mut piece = vec![0; length];
                     file.read_exact_at(&mut piece, at)?;
@@ -315,6 +327,15 @@ impl OpenBlob {
             }
         })
     }
+}
+
+/// What the system has in memory of a file from `at` on, at most `length` bytes; `None` if that is nothing, or it cannot
+/// tell.
+fn cached(file: &File, at: u64, length: usize) -> Option<Bytes> {
+    let mut piece = vec![0; length];
+    let read = preadv2(file, &mut [IoSliceMut::new(&mut piece)], at, ReadWriteFlags::NOWAIT).ok()?;
+    piece.truncate(read);
+    (read > 0).then(|| Bytes::from(piece))
 }
 
 /// Does something with each of `items`, whatever comes of it; the last error.
@@ -330,7 +351,11 @@ fn all<T>(items: &[T], mut each: impl FnMut(&T) -> io::Result<()>) -> io::Result
 
 /// An upload on its way in.
 struct Intake {
-    upload: Upload,
+    disk: Arc<Disk>,
+    did: Did,
+    key: Key,
+    /// Its file, once something of it came.
+    upload: Option<Upload>,
     hash: Sha256,
     size: u64,
     head: Vec<u8>,
@@ -349,19 +374,25 @@ impl Intake {
     async fn finish(mut self, pieces: Vec<Bytes>) -> Result<(Cid, u64, Vec<u8>), BlobstoreError> {
         blocking(move || {
             self.take_blocking(&pieces)?;
-            self.upload.finish()?;
+            if let Some(upload) = self.upload {
+                upload.finish()?;
+            }
             Ok((Cid::of_raw_digest(self.hash.finalize().into()), self.size, self.head))
         })
         .await
     }
 
     fn take_blocking(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => none.insert(self.disk.begin(&self.did, &self.key)?),
+        };
         for piece in pieces {
             self.hash.update(piece);
             self.size += piece.len() as u64;
             let missing = sniff::HEAD_LEN - self.head.len();
             self.head.extend_from_slice(&piece[..piece.len().min(missing)]);
-            self.upload.write(piece)?;
+            upload.write(piece)?;
         }
         Ok(())
     }

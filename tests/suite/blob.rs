@@ -420,12 +420,12 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
          content-type: text/plain\r\n",
         alice.token
     );
-    for rest in ["content-length: 1000000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n186a0\r\n"] {
+    for rest in ["content-length: 2000000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n1e8480\r\n"] {
         let mut client = TcpStream::connect(&address).await.unwrap();
         client.write_all(head.as_bytes()).await.unwrap();
         client.write_all(rest.as_bytes()).await.unwrap();
-        client.write_all(&noise(50_000)).await.unwrap();
-        // It has begun to arrive.
+        client.write_all(&noise(1_500_000)).await.unwrap();
+        // It has begun to be written.
         while alice.files().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

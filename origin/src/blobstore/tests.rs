@@ -69,7 +69,7 @@ async fn an_upload_is_hashed_counted_and_looked_at_on_its_way_to_the_references_
 #[tokio::test]
 async fn an_upload_of_many_pieces_arrives_whole() {
     let (_directory, store) = store();
-    let bytes: Vec<u8> = (0..3 * PIECE_LEN + 17).map(|nth| (nth % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..3 * GATHERED_LEN + 17).map(|nth| (nth % 251) as u8).collect();
     let pieces: Vec<&[u8]> = bytes.chunks(60_001).collect();
     let blob = store.put_temporary(&did(), body(&pieces), "text/plain", bytes.len() as u64).await.unwrap();
     assert_eq!((&blob.cid, blob.size), (&Cid::of_raw(&bytes), bytes.len() as u64));

@@ -57,6 +57,13 @@ struct Known {
     referenced: bool,
 }
 
+impl Known {
+    /// Whether it is to be served, and not to wait for a record.
+    const fn stays(&self) -> bool {
+        self.permanent || self.referenced
+    }
+}
+
 impl Actors {
     /// Takes a blob of at most `limit` bytes, of which its sender says that it is of the type `declared`. It waits for a
     /// record that refers to it; if there is one already it is served at once.
@@ -94,18 +101,22 @@ impl Actors {
 impl Store {
     /// Writes an upload down. Under the lock.
     async fn take_upload(self: &Arc<Self>, upload: &TemporaryBlob) -> Result<(), UploadError> {
-        let (store, cid) = (Arc::clone(self), upload.cid.clone());
+        let (store, new) = (Arc::clone(self), upload.clone());
         let known = blocking(move || -> Result<_, UploadError> {
             if !store.directory().exists() {
                 return Err(ActorError::NotFound(store.did().clone()).into());
             }
-            store.db()?.read_blocking(|connection| known(connection, &cid))
+            let known = store.db()?.read_blocking(|connection| known(connection, &new.cid))?;
+            if known.taken_down {
+                return Err(UploadError::TakenDown(new.cid));
+            }
+            if !known.stays() {
+                write_down(&store, &new, Some(&new.key))?;
+            }
+            Ok(known)
         })
         .await?;
-        if known.taken_down {
-            return Err(UploadError::TakenDown(upload.cid.clone()));
-        }
-        let stays = known.permanent || known.referenced;
+        let stays = known.stays();
         // No commit tells that it is public from now on.
         let now_public = stays && !known.permanent;
         let feed = self.sequencer().feed();
@@ -115,9 +126,9 @@ impl Store {
             self.blobs().make_permanent(self.did(), &[(upload.key.clone(), upload.cid.clone())]).await?;
             fault::point("upload.placed");
         }
-        if !known.permanent {
+        if now_public {
             let (store, upload) = (Arc::clone(self), upload.clone());
-            blocking(move || write_down(&store, &upload, (!stays).then_some(&upload.key))).await?;
+            blocking(move || write_down(&store, &upload, None)).await?;
         }
         fault::point("upload.written-down");
         let mut over: Vec<Key> = known.waits_as.into_iter().collect();

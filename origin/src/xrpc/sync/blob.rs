@@ -27,8 +27,7 @@ pub(in crate::xrpc) async fn get_blob(
     super::readable(&app, &did, &caller).await?;
     let not_found = Refusal::blob_not_found;
     let store = app.actors().store(&did).await?;
-    let wanted = cid.clone();
-    let served = store.db()?.read(move |connection| blobs::served(connection, &wanted)).await?;
+    let served = store.db()?.read_short(|connection| blobs::served(connection, &cid))?;
     let served = served.ok_or_else(not_found)?;
     let blob = app.actors().blobs().open(&did, &cid).await?.ok_or_else(not_found)?;
     answer(&cid, &served, blob, &asked)
