@@ -252,6 +252,12 @@ where
     task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))
 }
 
+/// Starts `work` on a thread that may block. Nobody is told when it is done, or panics: it tells whom it has to itself.
+pub fn start_blocking(work: impl FnOnce() + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "this is the file that blocks")]
+    let _nobody_waits = tokio::task::spawn_blocking(work);
+}
+
 fn in_transaction<T, E: From<DbError>>(
     writer: &mut Connection,
     write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,

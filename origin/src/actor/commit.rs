@@ -16,18 +16,22 @@
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use shared::cid::Cid;
 use shared::data::BlobRef;
-use shared::firehose::{Body, Commit, Event, FirehoseError};
+use shared::firehose::{Body, Commit, Event, FirehoseError, Seq};
 use shared::repo::{Action, ApplyError, CommitDiff, Head, Repo, RepoOp, Swap, Write};
 use shared::syntax::{AtUri, Did, Path, Tid};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::blobs::files::{Placed, release, tether};
-use super::store::{self, Blocks, Store, Writing};
+use super::store::{self, Blocks, RecentBlocks, Store, Writing};
 use super::{ActorError, Actors};
 use crate::blobstore::BlobstoreError;
 use crate::db::DbError;
 use crate::fault;
-use crate::sequencer::{Batch, NewHead, SequenceError};
+use crate::sequencer::{Batch, NewHead, SequenceError, Ticket};
 use crate::time::{now_datetime, now_micros};
+
+/// How many nodes of the last commit are kept in memory for the next one: more than any path has.
+const KEPT_NODES: usize = 32;
 
 /// A link that a record makes, for finding records that say the same of the same subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,42 +162,72 @@ impl Actors {
             fault::point("write.placed");
 
             // 2. and 3. The transaction, and a place in the queue before anybody else can write.
+            let (tell, told) = oneshot::channel();
             let (of, uploads) = (store.clone(), placed.clone());
-            let handed = crate::db::blocking(move || {
-                if !admit()? {
-                    return Err(WriteError::NotAdmitted);
-                }
-                let committed = commit(&of, &mut writing, writes, &uploads, swap_commit.as_ref(), clock_id)?;
+            crate::db::start_blocking(move || {
+                let written = match admit() {
+                    Ok(true) => commit(&of, &mut writing, writes, &uploads, swap_commit.as_ref(), clock_id),
+                    Ok(false) => Err(WriteError::NotAdmitted),
+                    Err(error) => Err(error.into()),
+                };
+                let (committed, event) = match written {
+                    Ok(Some(written)) => written,
+                    Ok(None) => return tell_of(tell, Ok(Reached::Unchanged)),
+                    Err(error) => return tell_of(tell, Err(error)),
+                };
                 fault::point("write.committed");
-                Ok(committed.map(|(committed, event)| {
-                    let (did, rev) = (of.did().clone(), committed.head.rev);
-                    let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
-                    let released = committed.released.clone();
-                    let batch = Batch { did, events: vec![event], head, repair: false, drained: None, released };
+                let rev = committed.head.rev;
+                let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
+                let (did, released) = (of.did().clone(), committed.released.clone());
+                let batch = Batch { did, events: vec![event], head, repair: false, drained: None, released };
+                if uploads.is_empty() && committed.released.is_empty() {
+                    // Whoever waits is woken once: when it is sequenced.
+                    let then = |sequenced| tell_of(tell, Ok(Reached::Sequenced(committed, sequenced)));
+                    of.hand_over_and(batch, rev, then);
+                    fault::point("write.handed-over");
+                } else {
                     let ticket = of.hand_over(batch, rev);
-                    // Most often the lock goes here, with `writing`.
-                    let files = !uploads.is_empty() || !committed.released.is_empty();
-                    (committed, ticket, files.then_some(writing))
-                }))
-            })
-            .await?;
-            let Some((committed, ticket, files)) = handed else { return Ok(None) };
-            fault::point("write.handed-over");
-            if let Some(_nobody_writes) = files {
-                store.end_uploads(placed).await;
-                fault::point("write.uploads-ended");
-                if let Err(error) = store.delete_released().await {
-                    tracing::warn!(did = %store.did(), %error, "blobs that nothing refers to are not deleted yet");
+                    fault::point("write.handed-over");
+                    tell_of(tell, Ok(Reached::Queued(committed, ticket, writing)));
                 }
-            }
+            });
+            let (committed, sequenced) = match told.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))? {
+                Reached::Unchanged => return Ok(None),
+                Reached::Sequenced(committed, sequenced) => (committed, sequenced),
+                Reached::Queued(committed, ticket, nobody_writes) => {
+                    store.end_uploads(placed).await;
+                    fault::point("write.uploads-ended");
+                    if let Err(error) = store.delete_released().await {
+                        tracing::warn!(did = %store.did(), %error, "blobs that nothing refers to are not deleted yet");
+                    }
+                    drop(nobody_writes);
+                    (committed, ticket.await.unwrap_or(Err(SequenceError::Stopped)))
+                }
+            };
 
             // 4. The answer.
-            store.sequenced_by(ticket).await?;
+            store.see_to(sequenced)?;
             fault::point("write.sequenced");
             Ok(Some(committed))
         });
         task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))
     }
+}
+
+/// How far a write has come when its thread is done with it.
+enum Reached {
+    /// Every record was already as it was to be.
+    Unchanged,
+    /// It is committed, and this became of its event.
+    Sequenced(Committed, Result<Seq, SequenceError>),
+    /// It is committed, and its event stands in the queue. Files are to be seen to before anybody else writes.
+    Queued(Committed, Ticket, OwnedMutexGuard<Writing>),
+}
+
+/// Tells whoever waits for a write how far it has come.
+fn tell_of(whom: oneshot::Sender<Result<Reached, WriteError>>, reached: Result<Reached, WriteError>) {
+    // Nobody waits any more when the runtime stops.
+    let _gone = whom.send(reached);
 }
 
 /// The transaction. Blocks.
@@ -209,7 +243,8 @@ fn commit(
     let sequenced = store.sequenced();
     let key = store.key()?;
     let known = writing.head.take();
-    let (head, done) = store.db()?.write_blocking(|transaction| {
+    let recent = std::mem::take(&mut writing.nodes);
+    let (head, nodes, done) = store.db()?.write_blocking(|transaction| {
         let head = match known {
             Some(head) => head,
             None => store::read_head(transaction)?.ok_or_else(|| ActorError::NotFound(did.clone()))?,
@@ -219,9 +254,10 @@ fn commit(
         }
         let rev = Tid::next_after(Some(&head.rev), now_micros(), clock_id).ok_or(WriteError::RevExhausted(head.rev))?;
         let (writes, references) = resolve(transaction, did, writes)?;
-        let repo = Repo { did, head: Some(&head), blocks: &Blocks(transaction) };
+        let blocks = RecentBlocks { recent: &recent, stored: Blocks(transaction) };
+        let repo = Repo { did, head: Some(&head), blocks: &blocks };
         let Some(diff) = repo.apply(writes, key, rev)? else {
-            return Ok((head, None));
+            return Ok((head, recent, None));
         };
         store::write_blocks(transaction, &diff)?;
         let released = index(transaction, did, &diff, &references, placed)?;
@@ -230,10 +266,12 @@ fn commit(
         let event = Event::Commit(Commit::of(did.clone(), &diff)).encode()?;
         replace_pending(transaction, sequenced, rev, &event)?;
         fault::point("write.written");
-        Ok((diff.head.clone(), Some((Committed { head: diff.head, ops: diff.ops, released }, event))))
+        let nodes = diff.nodes.into_iter().take(KEPT_NODES).map(|node| (node.cid, node.bytes)).collect();
+        Ok((diff.head.clone(), nodes, Some((Committed { head: diff.head, ops: diff.ops, released }, event))))
     })?;
     // Kept only now that it is committed: after a failure it is read again.
     writing.head = Some(head);
+    writing.nodes = nodes;
     Ok(done)
 }
 

@@ -7,6 +7,7 @@
 //! whether some of it was refused. A store that is opened knows neither, and finds out by comparing its pending rows
 //! with the sequencer's head for the account ([`Store::make_ready`]).
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use shared::cid::Cid;
 use shared::crypto::{Curve, SigningKey};
-use shared::firehose::{Body, Commit, Event, Kind, Sync};
+use shared::firehose::{Body, Commit, Event, Kind, Seq, Sync};
 use shared::repo::commit::Commit as Signed;
 use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo};
 use shared::syntax::{Did, Tid};
@@ -63,6 +64,8 @@ struct Opened {
 pub(super) struct Writing {
     /// Where the repository stands, once it was read. Nobody else writes, so it stays true.
     pub(super) head: Option<Head>,
+    /// Nodes of the last commit. The next one, most often of a later key, begins with them.
+    pub(super) nodes: HashMap<Cid, Bytes>,
     /// Whether what an earlier process left is sequenced, and the account is on the dirty list.
     pub(super) ready: bool,
 }
@@ -258,7 +261,11 @@ impl Store {
     /// Waits for a commit's event to be sequenced. One that is refused is tried again in the background, until it is: also
     /// when nobody writes to the account any more.
     pub(super) async fn sequenced_by(self: &Arc<Self>, ticket: Ticket) -> Result<(), SequenceError> {
-        let sequenced = ticket.await.unwrap_or(Err(SequenceError::Stopped));
+        self.see_to(ticket.await.unwrap_or(Err(SequenceError::Stopped)))
+    }
+
+    /// The same, once it is known what became of the event.
+    pub(super) fn see_to(self: &Arc<Self>, sequenced: Result<Seq, SequenceError>) -> Result<(), SequenceError> {
         if sequenced.is_err() && !self.retrying.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).retry());
         }
@@ -306,14 +313,27 @@ impl Store {
 
     /// Gives the events of a commit their place in the sequencer's queue.
     pub(super) fn hand_over(&self, batch: Batch, rev: Tid) -> Ticket {
+        self.hand_over_and(batch, rev, drop)
+    }
+
+    /// The same, and has `then` told what became of them, before the ticket is answered.
+    pub(super) fn hand_over_and(
+        &self,
+        batch: Batch,
+        rev: Tid,
+        then: impl FnOnce(Result<Seq, SequenceError>) + Send + 'static,
+    ) -> Ticket {
         self.progress().handed = Some(rev);
         let progress = Arc::clone(&self.progress);
         let on_done: OnDone = Box::new(move |result| {
-            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-            match result {
-                Ok(_) => progress.sequenced = progress.sequenced.max(Some(rev)),
-                Err(_) => progress.failed = true,
+            {
+                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                match result {
+                    Ok(_) => progress.sequenced = progress.sequenced.max(Some(rev)),
+                    Err(_) => progress.failed = true,
+                }
             }
+            then(result.clone());
         });
         self.sequencer.append(batch, Some(on_done))
     }
@@ -356,6 +376,21 @@ pub(super) struct Blocks<'c>(pub(super) &'c Connection);
 impl Blockstore for Blocks<'_> {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlockstoreError> {
         Ok(read_block(self.0, cid)?)
+    }
+}
+
+/// The blocks of a store, the most recent of which are in memory.
+pub(super) struct RecentBlocks<'c> {
+    pub(super) recent: &'c HashMap<Cid, Bytes>,
+    pub(super) stored: Blocks<'c>,
+}
+
+impl Blockstore for RecentBlocks<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlockstoreError> {
+        match self.recent.get(cid) {
+            Some(bytes) => Ok(Some(bytes.clone())),
+            None => self.stored.get(cid),
+        }
     }
 }
 
