@@ -87,6 +87,12 @@ impl XrpcError {
         Self::plain(StatusCode::METHOD_NOT_ALLOWED, format!("incorrect HTTP method ({method})"))
     }
 
+    /// 406: nothing that is had can be given in a form that the client takes.
+    #[must_use]
+    pub fn not_acceptable(message: impl Into<String>) -> Self {
+        Self::plain(StatusCode::NOT_ACCEPTABLE, message)
+    }
+
     /// 408: the client went silent in the middle of its request.
     #[must_use]
     pub fn timed_out() -> Self {

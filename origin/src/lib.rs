@@ -24,7 +24,7 @@
 //! - [`identity`]: DIDs and handles, resolved and cached; the did:plc directory. [`fetch`]: asking other servers within
 //!   bounds; [`pipethrough`]: passing their answers on. [`crawlers`]: telling relays that there is news.
 //! - [`mail`]: what is written to the owners of accounts, and how it gets out.
-//! - `files`: names in directories that stay. `fault`: where tests let the process die.
+//! - `coding`: compressed bodies. `files`: names in directories that stay. `fault`: where tests let the process die.
 //! - [`db`]: SQLite, opened and run off the async threads.
 //! - [`config`], [`time`], [`random`]: the environment, read once, the clock, and the system's randomness.
 //!
@@ -86,6 +86,7 @@ pub mod app;
 pub mod auth;
 pub mod blobstore;
 mod client_address;
+mod coding;
 pub mod commands;
 pub mod config;
 pub mod crawlers;

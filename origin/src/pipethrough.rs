@@ -7,18 +7,20 @@
 //!
 //! Specification: <https://atproto.com/specs/xrpc#service-proxying>.
 
+use std::io;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use shared::xrpc::error_name;
 use tokio::sync::watch;
 use url::Url;
 
+use crate::coding;
 use crate::config::Network;
 use crate::error::XrpcError;
 use crate::fetch::{Client, ClientError, Reach};
@@ -32,10 +34,12 @@ const ANSWERED: [&str; 7] = [
     "content-encoding",
     "content-type",
     "content-language",
-    "atproto-repo-rev",
+    REPO_REV,
     "atproto-content-labelers",
     "retry-after",
 ];
+/// Up to where a service knows the caller's repository: a revision.
+pub const REPO_REV: &str = "atproto-repo-rev";
 /// How much of an error is read, in bytes.
 const ERROR_MAX: usize = 64 * 1024;
 
@@ -47,6 +51,27 @@ pub struct Pipethrough {
     pauses_at_most: Duration,
     body_max: u64,
     retries: u32,
+}
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub struct Refusal {
+    /// It, as this server tells it.
+    pub error: XrpcError,
+    /// Up to where the service knew the caller's repository, if it said so: `atproto-repo-rev`.
+    pub repo_rev: Option<HeaderValue>,
+}
+
+impl From<XrpcError> for Refusal {
+    fn from(error: XrpcError) -> Self {
+        Self { error, repo_rev: None }
+    }
+}
+
+impl From<Refusal> for XrpcError {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
 }
 
 /// A call of a service.
@@ -101,6 +126,14 @@ impl Pipethrough {
     /// # Errors
     /// As [`Self::query`].
     pub async fn forward(&self, forward: Forward) -> Result<Response, XrpcError> {
+        Ok(self.ask(forward).await?)
+    }
+
+    /// As [`Self::forward`], for who has a use for a refusal.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn ask(&self, forward: Forward) -> Result<Response, Refusal> {
         let answer = self.send(forward).await?;
         if answer.status().is_success() { Ok(self.pass_on(answer)) } else { Err(self.refusal(answer).await) }
     }
@@ -181,15 +214,17 @@ impl Pipethrough {
     }
 
     /// An answer that is an error, as this server tells it.
-    async fn refusal(&self, answer: reqwest::Response) -> XrpcError {
+    async fn refusal(&self, answer: reqwest::Response) -> Refusal {
         #[derive(Default, Deserialize)]
         struct Told {
             error: Option<String>,
             message: Option<String>,
         }
-        let status = answer.status();
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let mut body = Vec::new();
-        let mut pieces = Box::pin(self.bounded(answer));
+        let coding = headers.get(header::CONTENT_ENCODING).and_then(|coding| coding.to_str().ok()).unwrap_or_default();
+        let pieces = coding::undone(coding, self.bounded(answer).map_err(io::Error::other));
+        let mut pieces = pieces.unwrap_or_else(|| Box::pin(stream::empty()));
         while let Some(Ok(piece)) = pieces.next().await {
             if body.len() + piece.len() > ERROR_MAX {
                 break;
@@ -207,7 +242,8 @@ impl Pipethrough {
             Some(name) if status != StatusCode::BAD_GATEWAY => name,
             _ => error_name::of_status(status.as_u16()).to_owned(),
         };
-        XrpcError::new(status, name, told.message.unwrap_or_else(|| "Upstream service refused".to_owned()))
+        let error = XrpcError::new(status, name, told.message.unwrap_or_else(|| "Upstream service refused".to_owned()));
+        Refusal { error, repo_rev: headers.get(REPO_REV).cloned() }
     }
 }
 

@@ -17,6 +17,7 @@ mod params;
 mod path;
 mod proxy;
 mod range;
+mod read_after_write;
 mod refuse;
 mod repo;
 mod server;
@@ -130,8 +131,14 @@ fn table(limits: &Limits, has_view: bool) -> Vec<Route> {
     ];
     let with_view = vec![
         query("app.bsky.actor.getPreferences", AccessOrModerator(standard().or(Scope::Takendown)), bsky::get_preferences),
+        query("app.bsky.actor.getProfile", standard(), read_after_write::get_profile),
+        query("app.bsky.actor.getProfiles", standard(), read_after_write::get_profiles),
         procedure("app.bsky.actor.putPreferences", standard().only(not_taken_down), JSON, bsky::put_preferences),
+        query("app.bsky.feed.getActorLikes", standard(), read_after_write::get_actor_likes),
+        query("app.bsky.feed.getAuthorFeed", standard(), read_after_write::get_author_feed),
         query("app.bsky.feed.getFeed", standard(), bsky::get_feed),
+        query("app.bsky.feed.getPostThread", standard(), read_after_write::get_post_thread),
+        query("app.bsky.feed.getTimeline", standard(), read_after_write::get_timeline),
         procedure("app.bsky.notification.registerPush", standard().or(Scope::SignupQueued), JSON, bsky::register_push),
         procedure("app.bsky.notification.unregisterPush", standard(), JSON, bsky::unregister_push),
     ];

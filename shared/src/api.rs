@@ -31,8 +31,14 @@ mod tests;
 /// Every method that has its types here (or needs none), in the order of their names.
 pub const METHODS: &[Method] = &[
     Method::query("app.bsky.actor.getPreferences"),
+    Method::query("app.bsky.actor.getProfile"),
+    Method::query("app.bsky.actor.getProfiles"),
     Method::procedure("app.bsky.actor.putPreferences"),
+    Method::query("app.bsky.feed.getActorLikes"),
+    Method::query("app.bsky.feed.getAuthorFeed"),
     Method::query("app.bsky.feed.getFeed"),
+    Method::query("app.bsky.feed.getPostThread"),
+    Method::query("app.bsky.feed.getTimeline"),
     Method::procedure("app.bsky.notification.registerPush"),
     Method::procedure("app.bsky.notification.unregisterPush"),
     Method::procedure("com.atproto.admin.deleteAccount"),

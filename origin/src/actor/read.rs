@@ -134,6 +134,50 @@ pub fn list_records(connection: &Connection, did: &Did, listing: &Listing) -> Re
     Ok(records)
 }
 
+/// A record that a reader who is behind may not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The record.
+    pub record: StoredRecord,
+    /// When it was written, as the store holds it.
+    pub indexed_at: String,
+}
+
+/// What was written after revision `rev`, oldest first: of the first `limit` records those of `collections`. Nothing, if
+/// nothing older is here: then `rev` is another server's, before the account came, and says nothing of what is new.
+///
+/// # Errors
+/// As for [`record`].
+pub fn records_since(
+    connection: &Connection,
+    rev: &Tid,
+    limit: u32,
+    collections: &[&str],
+) -> Result<Vec<NewRecord>, ReadError> {
+    let mut statement = connection.prepare_cached(
+        r#"SELECT "record"."uri", "record"."cid", "collection", "indexedAt", "content" FROM "record"
+           JOIN "repo_block" ON "repo_block"."cid" = "record"."cid"
+           WHERE "record"."repoRev" > ?1 AND "takedownRef" IS NULL ORDER BY "record"."repoRev" LIMIT ?2"#,
+    )?;
+    let mut rows = statement.query(params![rev.as_str(), limit])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        if collections.contains(&row.get_ref(2)?.as_str().unwrap_or_default())
+            && let Ok(uri) = AtUri::parse(&row.get::<_, String>(0)?)
+        {
+            let record = stored(uri, &row.get::<_, String>(1)?, row.get(4)?)?;
+            records.push(NewRecord { record, indexed_at: row.get(3)? });
+        }
+    }
+    if !records.is_empty() {
+        let mut older = connection.prepare_cached(r#"SELECT 1 FROM "record" WHERE "repoRev" <= ?1 LIMIT 1"#)?;
+        if !older.exists([rev.as_str()])? {
+            records.clear();
+        }
+    }
+    Ok(records)
+}
+
 fn stored(uri: AtUri, cid: &str, content: Vec<u8>) -> Result<StoredRecord, ReadError> {
     let cid = Cid::parse(cid).map_err(|_| ReadError::Damaged(Cid::of_cbor(&content)))?;
     Ok(StoredRecord { uri, cid, value: Encoded(content.into()) })

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::path::Path as FsPath;
 
+use rusqlite::Transaction;
 use shared::cbor;
 use shared::cid::Cid;
 use shared::crypto::Curve;
@@ -8,7 +9,7 @@ use shared::data::{BlobRef, Value};
 use shared::firehose::Event;
 use shared::firehose::verify::{Known, verify_commit, verify_sync};
 use shared::repo::{Action, ApplyError, Record, Swap, Write};
-use shared::syntax::Path;
+use shared::syntax::{Path, Tid};
 
 use super::*;
 use crate::config::Blobs;
@@ -395,4 +396,39 @@ async fn records_are_listed_by_key_in_both_directions_and_by_page() {
             db.read_blocking(|c| proof(c, &collection, &RecordKey::parse(rkey).unwrap())).unwrap().unwrap();
         assert_eq!(blocks.iter().any(|block| block.cid == super::tests::record("a").cid), there);
     }
+}
+
+#[tokio::test]
+async fn what_is_newer_than_a_revision_is_found_unless_the_revision_is_of_before_the_account_came() {
+    let directory = tempfile::tempdir().unwrap();
+    let actors = open(directory.path(), 4);
+    let created = account(&actors, 1).await;
+    let mut revs = vec![created.head.rev];
+    for key in ["one", "two", "three"] {
+        revs.push(apply(&actors, 1, vec![create(key, key)]).await.unwrap().unwrap().head.rev);
+    }
+    let store = actors.store(&did(1)).await.unwrap();
+    let since = |rev: &Tid, limit: u32, collection: &str| {
+        let found = store.db().unwrap().read_blocking(|c| read::records_since(c, rev, limit, &[collection])).unwrap();
+        found.iter().map(|new| new.record.uri.rkey().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let ours = "com.example.record";
+    assert_eq!(since(&revs[1], 10, ours), ["two", "three"]);
+    assert_eq!(since(&revs[1], 1, ours), ["two"]);
+    assert_eq!(since(&revs[3], 10, ours), <[&str; 0]>::default());
+    assert_eq!(since(&revs[1], 10, "com.example.other"), <[&str; 0]>::default());
+    assert_eq!(since(&revs[0], 10, ours), <[&str; 0]>::default(), "nothing here is that old");
+    let hide = |c: &Transaction<'_>| -> Result<_, DbError> {
+        Ok(c.execute(r#"UPDATE "record" SET "takedownRef" = 'x' WHERE "rkey" = 'two'"#, [])?)
+    };
+    store.db().unwrap().write_blocking(hide).unwrap();
+    assert_eq!(since(&revs[1], 10, ours), ["three"]);
+    // The index finds it, whatever the account has.
+    let plan = r#"EXPLAIN QUERY PLAN SELECT "uri" FROM "record" WHERE "repoRev" > 'a' AND "takedownRef" IS NULL ORDER BY "repoRev" LIMIT 10"#;
+    let plan: String = store
+        .db()
+        .unwrap()
+        .read_blocking(|c| -> Result<_, DbError> { Ok(c.query_row(plan, [], |row| row.get(3))?) })
+        .unwrap();
+    assert!(plan.contains("record_repo_rev_idx"), "{plan}");
 }

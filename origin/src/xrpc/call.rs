@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{FromRequestParts as _, Request, State, WebSocketUpgrade};
-use axum::http::{HeaderValue, Method as Verb, header};
+use axum::http::{HeaderValue, Method as Verb, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use serde::de::DeserializeOwned;
@@ -44,6 +44,10 @@ pub(super) struct Call<C = (), P = (), I = ()> {
     pub(super) params: P,
     /// The input.
     pub(super) input: I,
+    /// GET, or HEAD for all but the body of the answer; POST of a procedure.
+    pub(super) verb: Verb,
+    /// What was asked for: path and query, as they came.
+    pub(super) uri: Uri,
     /// What counts it.
     pub(super) meter: Meter,
 }
@@ -165,7 +169,8 @@ where
                 let caller = auth.verify(&asked).await?;
                 let input = I::read(method.nsid, &parts.headers, body, limit).await?;
                 meter.begin(method.nsid)?;
-                handler(Call { app: app.clone(), caller, params, input, meter: meter.clone() }).await
+                let (verb, uri) = (parts.method.clone(), parts.uri.clone());
+                handler(Call { app: app.clone(), caller, params, input, verb, uri, meter: meter.clone() }).await
             };
             let mut answer = answered.await.into_response();
             meter.tell(&mut answer);

@@ -10,15 +10,14 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, header};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde::de::{DeserializeOwned, Error as _};
-use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::explain;
 use super::proxy::Aside;
+use crate::coding;
 use crate::error::XrpcError;
 use crate::pipethrough;
 
@@ -202,15 +201,8 @@ fn decode(headers: &HeaderMap, body: Body, limit: u64) -> Result<Decoded, XrpcEr
     if length(headers)?.is_some_and(|length| length > limit) {
         return Err(XrpcError::too_large());
     }
-    let pieces = unless_silent(body, SILENCE);
-    let pieces: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> =
-        match text(headers, header::CONTENT_ENCODING).unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => Box::pin(pieces),
-            "gzip" | "x-gzip" => Box::pin(ReaderStream::new(GzipDecoder::new(StreamReader::new(pieces)))),
-            "deflate" => Box::pin(ReaderStream::new(ZlibDecoder::new(StreamReader::new(pieces)))),
-            "br" => Box::pin(ReaderStream::new(BrotliDecoder::new(StreamReader::new(pieces)))),
-            _ => return Err(XrpcError::unsupported_encoding()),
-        };
+    let coding = text(headers, header::CONTENT_ENCODING).unwrap_or_default();
+    let pieces = coding::undone(coding, unless_silent(body, SILENCE)).ok_or_else(XrpcError::unsupported_encoding)?;
     let mut left = limit;
     Ok(Box::pin(pieces.map(move |piece| {
         let piece = piece.map_err(unreadable)?;

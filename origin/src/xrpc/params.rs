@@ -6,9 +6,13 @@ use shared::xrpc::params::Given;
 use super::explain;
 use crate::error::XrpcError;
 
+/// The methods that take lists in brackets too, as old clients send them.
+const BRACKETED: [&str; 3] = ["app.bsky.actor.getProfiles", "app.bsky.feed.getPostThread", "app.bsky.feed.getTimeline"];
+
 /// The parameters of `nsid` in a query string.
 pub(super) fn read<P: DeserializeOwned>(nsid: &str, query: Option<&str>) -> Result<P, XrpcError> {
     let given = Given::parse(query.unwrap_or_default());
+    let given = if BRACKETED.contains(&nsid) { given.without_brackets() } else { given };
     given.read().map_err(|error| {
         let issue = explain::params(nsid, &given).unwrap_or_else(|| error.to_string());
         XrpcError::invalid_request(format!("Invalid {nsid} params: {issue}"))
@@ -17,6 +21,7 @@ pub(super) fn read<P: DeserializeOwned>(nsid: &str, query: Option<&str>) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use shared::api::bsky::{GetProfileParams, GetProfilesParams};
     use shared::api::repo::{GetRecordParams, ListRecordsParams};
     use shared::api::server::GetServiceAuthParams;
     use shared::api::sync::GetBlocksParams;
@@ -54,6 +59,25 @@ mod tests {
             twice,
             r#"Invalid com.atproto.server.getServiceAuth params: Expected string value type (got ["a", "b"])"#
         );
+    }
+
+    #[test]
+    fn a_list_in_brackets_is_one_where_old_clients_send_it() {
+        let query = "actors%5B%5D=a.test&actors[1]=b.test&actors=c.test";
+        let params: GetProfilesParams = read("app.bsky.actor.getProfiles", Some(query)).unwrap();
+        assert_eq!(params.actors.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.test", "b.test", "c.test"]);
+        for query in ["actors[x]=a.test", "actors]=a.test", "actors[=a.test"] {
+            let refused = refused::<GetProfilesParams>("app.bsky.actor.getProfiles", query);
+            assert_eq!(
+                refused, r#"Invalid app.bsky.actor.getProfiles params: Missing required key "actors""#,
+                "{query}"
+            );
+        }
+        let many = "actors=a.test&".repeat(26);
+        let refused = refused::<GetProfilesParams>("app.bsky.actor.getProfiles", &many);
+        assert_eq!(refused, "Invalid app.bsky.actor.getProfiles params: array too big (maximum 25, got 26)");
+        let elsewhere = self::refused::<GetProfileParams>("app.bsky.actor.getProfile", "actor[]=a.test");
+        assert_eq!(elsewhere, r#"Invalid app.bsky.actor.getProfile params: Missing required key "actor""#);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use shared::syntax::{Did, Nsid};
 use shared::token::service::{DEFAULT_LIFETIME, NewToken};
@@ -95,7 +95,10 @@ impl Target {
     }
 
     /// The service that `nsid` goes to when nobody says where.
-    fn usual(app: &App, nsid: &str) -> Answer<Self> {
+    ///
+    /// # Errors
+    /// 400 where none is configured.
+    pub(super) fn usual(app: &App, nsid: &str) -> Answer<Self> {
         let services = &app.config().services;
         let (remote, service) = if MODERATION.contains(&nsid) {
             (services.moderation.as_ref(), LABELER)
@@ -136,18 +139,31 @@ impl Target {
     /// A call of `nsid` there, in the name of `caller`, as it came: path, query and body.
     async fn forward(&self, app: &App, caller: &Did, nsid: &str, request: Request) -> Answer<Response> {
         let (parts, body) = request.into_parts();
-        let mut url = self.url.clone();
-        url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), parts.uri.path()));
-        url.set_query(parts.uri.query());
         let mut headers = asked_of(&parts.headers);
         let body = (parts.method == Method::POST).then(|| {
             headers.extend(body_of(&parts.headers));
             let comes = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
             comes.iter().any(|name| parts.headers.contains_key(name)).then_some(body)
         });
+        let forward = self.call(app, caller, nsid, parts.method, &parts.uri, headers).await?;
+        app.pipethrough().forward(Forward { body: body.flatten(), ..forward }).await
+    }
+
+    /// A call of `nsid` there, in the name of `caller`, without a body: by path and query of `uri`, as they came.
+    pub(super) async fn call(
+        &self,
+        app: &App,
+        caller: &Did,
+        nsid: &str,
+        verb: Method,
+        uri: &Uri,
+        headers: HeaderMap,
+    ) -> Answer<Forward> {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), uri.path()));
+        url.set_query(uri.query());
         let token = Some(token(app, caller, self.did.as_str(), nsid).await?);
-        let forward = Forward { url, verb: parts.method, headers, token, body: body.flatten() };
-        app.pipethrough().forward(forward).await
+        Ok(Forward { url, verb, headers, token, body: None })
     }
 
     /// A query of `nsid` there, told what it may be of `headers`, with a token that may be for another service or method.

@@ -26,17 +26,28 @@ impl<'q> Given<'q> {
     /// Reads a query string, without its question mark. There is none that cannot be read.
     #[must_use]
     pub fn parse(query: &'q str) -> Self {
+        let given = form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty());
+        Self::gathered(given.map(|(name, value)| (name, Values(vec![value]))))
+    }
+
+    fn gathered(all: impl IntoIterator<Item = (Cow<'q, str>, Values<'q>)>) -> Self {
         let mut given: Vec<(Cow<'q, str>, Values<'q>)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if value.is_empty() {
-                continue;
-            }
+        for (name, mut values) in all {
             match given.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => values.0.push(value),
-                None => given.push((name, Values(vec![value]))),
+                Some((_, known)) => known.0.append(&mut values.0),
+                None => given.push((name, values)),
             }
         }
         Self(given)
+    }
+
+    /// The same with `name[]` and `name[0]` taken for `name`, as old clients write lists.
+    #[must_use]
+    pub fn without_brackets(self) -> Self {
+        Self::gathered(self.0.into_iter().map(|(name, values)| {
+            let before = before_brackets(&name).map(str::to_owned);
+            (before.map_or(name, Cow::Owned), values)
+        }))
     }
 
     /// The parameters as their type.
@@ -52,6 +63,12 @@ impl<'q> Given<'q> {
     pub fn get(&self, name: &str) -> &[Cow<'q, str>] {
         self.0.iter().find(|(known, _)| known == name).map_or(&[], |(_, values)| &values.0)
     }
+}
+
+/// What stands before brackets with or without a number at a name's end.
+fn before_brackets(name: &str) -> Option<&str> {
+    let (before, number) = name.strip_suffix(']')?.split_once('[')?;
+    number.bytes().all(|byte| byte.is_ascii_digit()).then_some(before)
 }
 
 impl<'de> Deserializer<'de> for &Given<'_> {

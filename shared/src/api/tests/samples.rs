@@ -39,11 +39,33 @@ fn bsky() -> Vec<Sample> {
     vec![
         Sample::of::<bsky::GetPreferencesParams>("app.bsky.actor.getPreferences", Params, json!({"did": DID})),
         Sample::of::<bsky::Preferences>("app.bsky.actor.getPreferences", Output, preferences.clone()),
+        Sample::of::<bsky::GetProfileParams>("app.bsky.actor.getProfile", Params, json!({"actor": HANDLE})),
+        Sample::of::<bsky::GetProfilesParams>("app.bsky.actor.getProfiles", Params, json!({"actors": [HANDLE, DID]})),
         Sample::of::<bsky::Preferences>("app.bsky.actor.putPreferences", Input, preferences),
+        Sample::of::<bsky::GetActorLikesParams>(
+            "app.bsky.feed.getActorLikes",
+            Params,
+            json!({"actor": HANDLE, "limit": 7, "cursor": "x"}),
+        ),
+        Sample::of::<bsky::GetAuthorFeedParams>(
+            "app.bsky.feed.getAuthorFeed",
+            Params,
+            json!({"actor": HANDLE, "limit": 7, "cursor": "x", "filter": "posts_no_replies", "includePins": true}),
+        ),
         Sample::of::<bsky::GetFeedParams>(
             "app.bsky.feed.getFeed",
             Params,
             json!({"feed": URI, "limit": 7, "cursor": "x"}),
+        ),
+        Sample::of::<bsky::GetPostThreadParams>(
+            "app.bsky.feed.getPostThread",
+            Params,
+            json!({"uri": URI, "depth": 0, "parentHeight": 1000}),
+        ),
+        Sample::of::<bsky::GetTimelineParams>(
+            "app.bsky.feed.getTimeline",
+            Params,
+            json!({"algorithm": "latest", "limit": 7, "cursor": "x"}),
         ),
         Sample::of::<bsky::Push>("app.bsky.notification.registerPush", Input, push.clone()),
         Sample::of::<bsky::Push>("app.bsky.notification.unregisterPush", Input, push),
