@@ -239,6 +239,12 @@ assert.equal(imported.creates.length, (await verifyRepoCar(whole, did, signingKe
 step('applications')
 const withView = second.withProxy('bsky_appview', view)
 assert.equal((await withView.app.bsky.actor.getProfile({ actor: did })).data.did, did)
+assert.equal((await second.getProfiles({ actors: [did] })).data.profiles[0].did, did)
+assert.deepEqual((await second.getTimeline({ limit: 3 })).data.feed, [])
+assert.deepEqual((await second.getAuthorFeed({ actor: did })).data.feed, [])
+assert.deepEqual((await second.getActorLikes({ actor: did })).data.feed, [])
+const threadOf = 'at://did:web:view.test/app.bsky.feed.post/3jzfcijpj2z2a'
+assert.equal((await second.getPostThread({ uri: threadOf })).data.thread.notFound, true)
 await second.setAdultContentEnabled(true)
 assert.equal((await second.getPreferences()).moderationPrefs.adultContentEnabled, true)
 await second.app.bsky.feed.getFeed({ feed: 'at://did:web:view.test/app.bsky.feed.generator/one' })

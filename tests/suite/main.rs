@@ -26,6 +26,7 @@ mod pipethrough;
 mod plc;
 mod proxy;
 mod rate_limit;
+mod read_after_write;
 mod record;
 mod routes;
 mod service_auth;

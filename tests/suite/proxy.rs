@@ -52,19 +52,23 @@ impl Scene {
         Client::new().request(verb, self.pds.url(&format!("/xrpc/{path}"))).bearer_auth(token)
     }
 
-    /// A DID whose document has a service at `url`.
     async fn registered(&self, id: &str, kind: &str, url: &str) -> String {
-        let key = SigningKey::from_bytes(Curve::K256, &[5; 32]).unwrap();
-        let handle = Handle::parse("service.test").unwrap();
-        let mut state = State::of_account(&[key.public_key()], &key.public_key(), &handle, "https://nowhere.test");
-        state.services.insert(id.into(), shared::identity::plc::Service { kind: kind.into(), endpoint: url.into() });
-        let operation = PlcBody::genesis(state).sign(&key);
-        let did = operation.did().unwrap().to_string();
-        let json = serde_json::to_string(&operation.to_value()).unwrap();
-        let call = Client::new().post(self.plc.url(&format!("/{did}"))).header("content-type", "application/json");
-        assert!(call.body(json).send().await.unwrap().status().is_success());
-        did
+        registered(&self.plc, id, kind, url).await
     }
+}
+
+/// A DID whose document has a service at `url`.
+pub(crate) async fn registered(plc: &Plc, id: &str, kind: &str, url: &str) -> String {
+    let key = SigningKey::from_bytes(Curve::K256, &[5; 32]).unwrap();
+    let handle = Handle::parse("service.test").unwrap();
+    let mut state = State::of_account(&[key.public_key()], &key.public_key(), &handle, "https://nowhere.test");
+    state.services.insert(id.into(), shared::identity::plc::Service { kind: kind.into(), endpoint: url.into() });
+    let operation = PlcBody::genesis(state).sign(&key);
+    let did = operation.did().unwrap().to_string();
+    let json = serde_json::to_string(&operation.to_value()).unwrap();
+    let call = Client::new().post(plc.url(&format!("/{did}"))).header("content-type", "application/json");
+    assert!(call.body(json).send().await.unwrap().status().is_success());
+    did
 }
 
 /// What services answer, by what they are asked.

@@ -21,7 +21,11 @@ fn shown(seen: &Seen) -> Response {
     let method = seen.path.trim_start_matches("/xrpc/").split('?').next().unwrap();
     axum::Json(match method {
         "app.bsky.actor.getProfile" => json!({ "did": caller, "handle": "carla-two.test" }),
-        "app.bsky.feed.getFeed" => json!({ "feed": [] }),
+        "app.bsky.actor.getProfiles" => json!({ "profiles": [{ "did": caller, "handle": "carla-two.test" }] }),
+        "app.bsky.feed.getActorLikes" | "app.bsky.feed.getAuthorFeed" | "app.bsky.feed.getFeed" => json!({ "feed": [] }),
+        "app.bsky.feed.getTimeline" => json!({ "feed": [] }),
+        "app.bsky.feed.getPostThread" => json!({ "thread": { "$type": "app.bsky.feed.defs#notFoundPost",
+            "uri": "at://did:web:view.test/app.bsky.feed.post/3jzfcijpj2z2a", "notFound": true } }),
         "com.atproto.repo.getRecord" => json!({ "uri": "at://did:web:view.test/app.bsky.feed.generator/one",
             "value": { "did": "did:web:feed.test" } }),
         "com.atproto.moderation.createReport" => {
