@@ -4,5 +4,6 @@ mod caller;
 mod differential;
 mod drop_in;
 mod official;
+mod read_after_write;
 mod watch;
 mod world;

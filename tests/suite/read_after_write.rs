@@ -59,7 +59,7 @@ impl View {
         self.script.lock().unwrap().rev = Some(rev.to_owned());
     }
 
-    /// From now on it answers `nsid` so.
+    /// From now on it answers `nsid` so; `getPostThread, above` is that without what is below.
     pub(crate) fn says(&self, nsid: &str, body: &Value) {
         self.says_bytes(nsid, serde_json::to_vec(body).unwrap(), &[("content-type", "application/json")]);
     }
@@ -86,7 +86,9 @@ impl View {
 
 fn answer(script: &Script, seen: &Seen) -> Response {
     let nsid = seen.path.trim_start_matches("/xrpc/").split('?').next().unwrap();
-    let Some(said) = script.answers.get(nsid) else {
+    // What a thread is a reply to is asked for with nothing below it.
+    let above = script.answers.get(&format!("{nsid}, above")).filter(|_| seen.path.contains("depth=0"));
+    let Some(said) = above.or_else(|| script.answers.get(nsid)) else {
         return refused(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", "not in the script");
     };
     let body = if said.breaks {
@@ -414,7 +416,7 @@ async fn new_posts_are_shown_in_feeds_with_what_they_embed() {
         let param = |collection: &str| format!("at%3A%2F%2F{}%2F{collection}%2F3jzfcijpj2z2a", BOB.replace(':', "%3A"));
         let posts = format!("/xrpc/app.bsky.feed.getPosts?uris={}", param("app.bsky.feed.post"));
         assert!(asked.contains(&(posts.as_str(), "app.bsky.feed.getPosts")), "{asked:?}");
-        let list = format!("/xrpc/app.bsky.graph.getList?list={}", param("app.bsky.graph.list"));
+        let list = format!("/xrpc/app.bsky.graph.getList?list={}&limit=1", param("app.bsky.graph.list"));
         assert!(asked.contains(&(list.as_str(), "app.bsky.graph.getList")), "{asked:?}");
         assert_eq!(asked.len(), 5, "{asked:?}");
     }
@@ -692,9 +694,7 @@ async fn an_answer_that_cannot_be_patched_goes_through_as_it_came() {
     let json = [("content-type", "application/json")];
     for (path, said) in all(&scene.alice.did) {
         let nsid = method(&path);
-        let mut wrong = vec!["{", "[1]", "{}", r#"{"feed":{},"profiles":{},"threads":7}"#];
-        // What begins with nobody's post is not her feed, and none of it is looked at.
-        wrong.extend((nsid != "app.bsky.feed.getAuthorFeed").then_some(r#"{"feed":[{}],"profiles":[{}]}"#));
+        let wrong = ["{", "[1]", "{}", r#"{"feed":{},"profiles":{}}"#, r#"{"feed":[{}],"profiles":[{}]}"#];
         for wrong in wrong {
             scene.view.says_bytes(nsid, wrong.into(), &json);
             scene.passed(&path, wrong.as_bytes()).await;

@@ -143,8 +143,10 @@ pub struct NewRecord {
     pub indexed_at: String,
 }
 
-/// What was written after revision `rev`, oldest first: of the first `limit` records those of `collections`. Nothing, if
-/// nothing older is here: then `rev` is another server's, before the account came, and says nothing of what is new.
+/// What was written after revision `rev`, oldest first: of the first `limit` records those of `collections`.
+///
+/// Nothing, if nothing older is here: then `rev` is another server's, before the account came, and says nothing of what
+/// is new.
 ///
 /// # Errors
 /// As for [`record`].

@@ -1,4 +1,5 @@
-//! `app.bsky.*`: what of an application's methods is answered here. All others are passed on ([`super::proxy`]).
+//! `app.bsky.*`: what of an application's methods is answered here. All others are passed on ([`super::proxy`]), six of
+//! them with what is newer here put into the answer ([`super::read_after_write`]).
 //!
 //! They are there if the operator has a view of the network.
 

@@ -243,30 +243,48 @@ async fn patch(app: &App, did: &Did, method: &Method, body: &mut Value, newer: &
     let shower = Shower::new(app, did);
     let profile = newer.profile.as_ref().map(|profile| &profile.record);
     match method {
-        Method::Profile => patch::profiles(std::slice::from_mut(body), profile, &shower),
-        Method::Profiles => patch::profiles(patch::list(body, "profiles")?, profile, &shower),
-        Method::ActorLikes => patch::authors(patch::list(body, "feed")?, profile, &shower),
+        Method::Profile => {
+            patch::text(body, "/did").ok_or(Unpatched::Lacks("did"))?;
+            if let Some(record) = profile {
+                patch::profile(body, record, &shower);
+            }
+        }
+        Method::Profiles => {
+            for view in patch::profiles_of(body)? {
+                if let Some(record) = profile {
+                    patch::profile(view, record, &shower);
+                }
+            }
+        }
+        Method::ActorLikes => {
+            let feed = patch::feed_of(body)?;
+            if let Some(record) = profile {
+                patch::authors(feed, record, &shower);
+            }
+        }
         Method::AuthorFeed => {
-            let feed = patch::list(body, "feed")?;
+            let feed = patch::feed_of(body)?;
             if !patch::is_feed_of(feed, did) {
                 return Ok(());
             }
-            patch::authors(feed, profile, &shower)?;
+            if let Some(record) = profile {
+                patch::authors(feed, record, &shower);
+            }
             let posts = shower.posts(patch::for_feed(feed, &newer.posts)).await?;
-            patch::insert_into_feed(feed, posts)
+            patch::insert_into_feed(feed, posts);
         }
         Method::Timeline => {
-            let feed = patch::list(body, "feed")?;
+            let feed = patch::feed_of(body)?;
             let posts = shower.posts(patch::for_feed(feed, &newer.posts)).await?;
-            patch::insert_into_feed(feed, posts)
+            patch::insert_into_feed(feed, posts);
         }
         Method::PostThread(_) => {
             let thread = body.get_mut("thread").ok_or(Unpatched::Lacks("thread"))?;
             let posts = shower.posts(patch::for_thread(thread, &newer.posts)).await?;
             patch::insert_into_thread(thread, posts);
-            Ok(())
         }
     }
+    Ok(())
 }
 
 /// A thread that begins with a post of the caller that the view does not find because it is too new; what was refused, if
@@ -309,7 +327,7 @@ async fn thread(
     let Some(post) = newer.posts.iter().find(|post| post.uri == uri) else { return Ok(None) };
     let shower = Shower::new(app, did);
     let Some((_, view)) = shower.posts(vec![post]).await?.pop() else { return Ok(None) };
-    let mut thread = patch::thread_of(view);
+    let mut thread = patch::thread_of(&view);
     let others: Vec<_> = newer.posts.iter().filter(|other| other.uri != uri).cloned().collect();
     let replies = shower.posts(patch::for_thread(&thread, &others)).await?;
     patch::insert_into_thread(&mut thread, replies);

@@ -110,7 +110,7 @@ async fn every_request_good_or_bad_is_answered_as_the_reference_server_does() {
     assert!(reference.stop().await.success());
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());

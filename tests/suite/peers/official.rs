@@ -22,7 +22,9 @@ fn shown(seen: &Seen) -> Response {
     axum::Json(match method {
         "app.bsky.actor.getProfile" => json!({ "did": caller, "handle": "carla-two.test" }),
         "app.bsky.actor.getProfiles" => json!({ "profiles": [{ "did": caller, "handle": "carla-two.test" }] }),
-        "app.bsky.feed.getActorLikes" | "app.bsky.feed.getAuthorFeed" | "app.bsky.feed.getFeed" => json!({ "feed": [] }),
+        "app.bsky.feed.getActorLikes" | "app.bsky.feed.getAuthorFeed" | "app.bsky.feed.getFeed" => {
+            json!({ "feed": [] })
+        }
         "app.bsky.feed.getTimeline" => json!({ "feed": [] }),
         "app.bsky.feed.getPostThread" => json!({ "thread": { "$type": "app.bsky.feed.defs#notFoundPost",
             "uri": "at://did:web:view.test/app.bsky.feed.post/3jzfcijpj2z2a", "notFound": true } }),

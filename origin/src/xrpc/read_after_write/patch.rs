@@ -17,9 +17,27 @@ pub(super) fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
     value.pointer(pointer).and_then(Value::as_str)
 }
 
-/// The list called `name`.
-pub(super) fn list<'v>(body: &'v mut Value, name: &'static str) -> Result<&'v mut Vec<Value>, Unpatched> {
-    body.get_mut(name).and_then(Value::as_array_mut).ok_or(Unpatched::Lacks(name))
+/// The list called `name`, each of whose items has texts at `pointers`.
+fn list<'v>(
+    body: &'v mut Value,
+    name: &'static str,
+    pointers: &[&'static str],
+) -> Result<&'v mut Vec<Value>, Unpatched> {
+    let items = body.get_mut(name).and_then(Value::as_array_mut).ok_or(Unpatched::Lacks(name))?;
+    match pointers.iter().find(|pointer| items.iter().any(|item| text(item, pointer).is_none())) {
+        Some(pointer) => Err(Unpatched::Lacks(pointer)),
+        None => Ok(items),
+    }
+}
+
+/// The profiles of an answer.
+pub(super) fn profiles_of(body: &mut Value) -> Result<&mut Vec<Value>, Unpatched> {
+    list(body, "profiles", &["/did"])
+}
+
+/// The items of a feed.
+pub(super) fn feed_of(body: &mut Value) -> Result<&mut Vec<Value>, Unpatched> {
+    list(body, "feed", &["/post/author/did", "/post/indexedAt"])
 }
 
 /// Gives an object a field, or takes it.
@@ -36,35 +54,28 @@ fn is(value: &Value, kind: &str) -> bool {
     value.is_object() && value.get("$type").is_none_or(|found| found == kind)
 }
 
-/// Brings what a list of profiles shows of the owner up to date.
-pub(super) fn profiles(views: &mut [Value], profile: Option<&Value>, images: &impl Images) -> Result<(), Unpatched> {
-    let Some(profile) = profile else { return Ok(()) };
-    for view in views {
-        if text(view, "/did").ok_or(Unpatched::Lacks("did"))? == images.did().as_str() {
-            author(view, profile, images);
-            set(view, "description", profile.get("description").cloned());
-            set(view, "banner", images.of(profile, "banner", "banner"));
-        }
+/// Brings a profile up to date, if it is the owner's.
+pub(super) fn profile(view: &mut Value, record: &Value, images: &impl Images) {
+    if text(view, "/did") == Some(images.did().as_str()) {
+        author(view, record, images);
+        set(view, "description", record.get("description").cloned());
+        set(view, "banner", images.of(record, "banner", "banner"));
     }
-    Ok(())
 }
 
 /// The same for what goes with a post.
-fn author(view: &mut Value, profile: &Value, images: &impl Images) {
-    set(view, "displayName", profile.get("displayName").cloned());
-    set(view, "avatar", images.of(profile, "avatar", "avatar"));
+fn author(view: &mut Value, record: &Value, images: &impl Images) {
+    set(view, "displayName", record.get("displayName").cloned());
+    set(view, "avatar", images.of(record, "avatar", "avatar"));
 }
 
-/// Brings what a feed shows of its owner's posts' author up to date.
-pub(super) fn authors(feed: &mut [Value], profile: Option<&Value>, images: &impl Images) -> Result<(), Unpatched> {
-    let Some(profile) = profile else { return Ok(()) };
-    for item in feed {
-        let view = item.pointer_mut("/post/author").ok_or(Unpatched::Lacks("author"))?;
+/// Brings what a feed shows of the owner as the author of posts up to date.
+pub(super) fn authors(feed: &mut [Value], record: &Value, images: &impl Images) {
+    for view in feed.iter_mut().filter_map(|item| item.pointer_mut("/post/author")) {
         if text(view, "/did") == Some(images.did().as_str()) {
-            author(view, profile, images);
+            author(view, record, images);
         }
     }
-    Ok(())
 }
 
 /// Whether a feed is `did`'s own: it begins with a post or a repost of theirs.
@@ -85,20 +96,16 @@ pub(super) fn for_feed<'p>(feed: &[Value], posts: &'p [Own]) -> Vec<&'p Own> {
 }
 
 /// Puts each post before the first that is older, or at the end.
-pub(super) fn insert_into_feed(feed: &mut Vec<Value>, posts: Vec<(&Own, Value)>) -> Result<(), Unpatched> {
-    if !posts.is_empty() && feed.iter().any(|item| text(item, "/post/indexedAt").is_none()) {
-        return Err(Unpatched::Lacks("indexedAt"));
-    }
+pub(super) fn insert_into_feed(feed: &mut Vec<Value>, posts: Vec<(&Own, Value)>) {
     for (own, post) in posts {
         let older = |item: &Value| text(item, "/post/indexedAt").is_some_and(|time| time < own.indexed_at.as_str());
         let place = feed.iter().position(older).unwrap_or(feed.len());
         feed.insert(place, json!({ "post": post }));
     }
-    Ok(())
 }
 
 /// A post as the beginning of a thread.
-pub(super) fn thread_of(post: Value) -> Value {
+pub(super) fn thread_of(post: &Value) -> Value {
     json!({ "$type": THREAD, "post": post })
 }
 
@@ -129,7 +136,7 @@ fn insert_reply(view: &mut Value, parent: &str, post: &Value) {
     if is_parent {
         let replies = view.entry("replies").or_insert_with(|| json!([]));
         if let Some(replies) = replies.as_array_mut() {
-            replies.insert(0, thread_of(post.clone()));
+            replies.insert(0, thread_of(post));
         }
         return;
     }

@@ -126,15 +126,16 @@ impl<'a> Shower<'a> {
         let collection = AtUri::parse(uri).ok().and_then(|uri| uri.collection());
         let record = match collection.as_ref().map_or("", |collection| collection.as_str()) {
             "app.bsky.feed.post" => {
-                let mut shown = self.embedded("app.bsky.feed.getPosts", ("uris", uri)).await?;
+                let mut shown = self.embedded("app.bsky.feed.getPosts", &[("uris", uri)]).await?;
                 shown.pointer_mut("/posts/0").map(|post| quoted(post.take()))
             }
             "app.bsky.feed.generator" => {
-                let mut shown = self.embedded("app.bsky.feed.getFeedGenerator", ("feed", uri)).await?;
+                let mut shown = self.embedded("app.bsky.feed.getFeedGenerator", &[("feed", uri)]).await?;
                 shown.get_mut("view").map(|view| typed("app.bsky.feed.defs#generatorView", view.take()))
             }
             "app.bsky.graph.list" => {
-                let mut shown = self.embedded("app.bsky.graph.getList", ("list", uri)).await?;
+                // Who is on it is not shown.
+                let mut shown = self.embedded("app.bsky.graph.getList", &[("list", uri), ("limit", "1")]).await?;
                 shown.get_mut("list").map(|list| typed("app.bsky.graph.defs#listView", list.take()))
             }
             _ => None,
@@ -144,8 +145,8 @@ impl<'a> Shower<'a> {
         Ok(json!({ "$type": "app.bsky.embed.record#view", "record": record }))
     }
 
-    async fn embedded(&self, nsid: &str, param: (&str, &str)) -> Result<Value, Unpatched> {
-        self.ask(nsid, &[param]).await.map_err(Unpatched::Embed)
+    async fn embedded(&self, nsid: &str, params: &[(&str, &str)]) -> Result<Value, Unpatched> {
+        self.ask(nsid, params).await.map_err(Unpatched::Embed)
     }
 
     /// What the view answers to a query of the caller.
