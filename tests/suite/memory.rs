@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use tests::process::{Process, headwater};
 use tests::{Plc, Repository, environment};
 
+use crate::read_after_write::{BOB, VIEW, View, post_of, post_view};
+
 /// How much may be resident, in kB: 100 MB.
 const MOST_KB: u64 = 100_000;
 const EACH: Duration = Duration::from_millis(100);
@@ -39,11 +41,16 @@ struct Watched {
 
 impl Watched {
     async fn start() -> Self {
-        let (plc, directory) = (Plc::start().await, tempfile::tempdir().unwrap());
+        Self::start_with(Plc::start().await, &[]).await
+    }
+
+    async fn start_with(plc: Plc, more: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_headwater-under-test"));
         let mut command = headwater(&program, directory.path(), &plc);
         command.env("PDS_MAX_REPO_IMPORT_SIZE", (4 * 1024 * MIB).to_string());
         command.env("PDS_BLOB_UPLOAD_LIMIT", (256 * MIB).to_string());
+        command.envs(more.iter().copied());
         let server = Process::start(command).await;
         let (most, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         watch(server.id(), Arc::clone(&most), Arc::clone(&over));
@@ -58,7 +65,11 @@ impl Watched {
     }
 
     fn call(&self, verb: Method, method: &str) -> RequestBuilder {
-        let request = Client::new().request(verb, self.server.url(&format!("/xrpc/com.atproto.{method}")));
+        self.call_any(verb, &format!("com.atproto.{method}"))
+    }
+
+    fn call_any(&self, verb: Method, nsid: &str) -> RequestBuilder {
+        let request = Client::new().request(verb, self.server.url(&format!("/xrpc/{nsid}")));
         if self.token.is_empty() { request } else { request.bearer_auth(&self.token) }
     }
 
@@ -186,4 +197,42 @@ async fn many_log_ins_take_what_the_hashes_take_that_run_at_once() {
     // One on each core, of 16 MiB.
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     watched.stop_within(MOST_KB + cores * 16 * 1024, "64 log-ins, 8 at once").await;
+}
+
+#[tokio::test]
+async fn many_large_answers_are_read_that_newer_records_belong_into() {
+    let plc = Plc::start().await;
+    let view = View::start(&plc).await;
+    let more = [("PDS_BSKY_APP_VIEW_URL", view.service.url()), ("PDS_BSKY_APP_VIEW_DID", VIEW)];
+    let watched = Watched::start_with(plc, &more).await;
+    let write = async |text: &str| -> Value {
+        let input =
+            json!({ "repo": watched.did, "collection": "app.bsky.feed.post", "record": post_of(text, Value::Null) });
+        let made = watched.call(Method::POST, "repo.createRecord").json(&input).send().await.unwrap();
+        made.error_for_status().unwrap().json().await.unwrap()
+    };
+    let old = write("old").await;
+    write("new").await;
+    let mut post = post_view(BOB, "3jzfcijpj2z2a");
+    // Where every value takes more than its text, if it is one in memory.
+    post["record"]["small"] = json!(vec![json!({ "a": [1] }); 1000]);
+    let feed = json!({ "feed": vec![json!({ "post": post }); 180] });
+    let len = serde_json::to_vec(&feed).unwrap().len() as u64;
+    assert!((MIB..2 * MIB).contains(&len), "{len}");
+    view.says("app.bsky.feed.getTimeline", &feed);
+    view.knows(old["commit"]["rev"].as_str().unwrap());
+    let reads = (0..100).map(|client| {
+        let call = watched.call_any(Method::GET, "app.bsky.feed.getTimeline");
+        async move {
+            let answer = call.send().await.unwrap();
+            let is_patched = answer.headers().contains_key("atproto-upstream-lag");
+            let taken = take(answer, client % 2 == 0).await;
+            assert_eq!(taken > len, is_patched, "{taken}");
+            u64::from(is_patched)
+        }
+    });
+    let patched: u64 = join_all(reads).await.into_iter().sum();
+    assert!(patched > 0, "there is room for some");
+    // What they have, and half as much that is on its way.
+    watched.stop_within(MOST_KB + 48 * 1024, &format!("100 timelines of {len} bytes, {patched} of them patched")).await;
 }

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder};
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tests::service::{Seen, Service, refused};
@@ -36,8 +37,16 @@ struct Said {
     status: StatusCode,
     body: Vec<u8>,
     headers: Vec<(&'static str, &'static str)>,
-    /// Whether the body ends in the middle.
-    breaks: bool,
+    end: End,
+}
+
+/// How a body ends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Well,
+    /// In the middle.
+    Broken,
+    Never,
 }
 
 /// A view of the network that answers by a script.
@@ -65,13 +74,17 @@ impl View {
     }
 
     fn says_bytes(&self, nsid: &str, body: Vec<u8>, headers: &[(&'static str, &'static str)]) {
-        self.set(nsid, Said { status: StatusCode::OK, body, headers: headers.to_vec(), breaks: false });
+        self.set(nsid, Said { status: StatusCode::OK, body, headers: headers.to_vec(), end: End::Well });
     }
 
     pub(crate) fn refuses(&self, nsid: &str, status: StatusCode, error: &'static str) {
         let body = serde_json::to_vec(&json!({ "error": error, "message": "no" })).unwrap();
         let headers = vec![("content-type", "application/json")];
-        self.set(nsid, Said { status, body, headers, breaks: false });
+        self.set(nsid, Said { status, body, headers, end: End::Well });
+    }
+
+    fn never_ends(&self, nsid: &str) {
+        self.set(nsid, Said { status: StatusCode::OK, body: b"{".to_vec(), headers: Vec::new(), end: End::Never });
     }
 
     fn set(&self, nsid: &str, said: Said) {
@@ -91,11 +104,11 @@ fn answer(script: &Script, seen: &Seen) -> Response {
     let Some(said) = above.or_else(|| script.answers.get(nsid)) else {
         return refused(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", "not in the script");
     };
-    let body = if said.breaks {
-        let pieces = [Ok(said.body.clone()), Err(std::io::Error::other("it breaks"))];
-        Body::from_stream(stream::iter(pieces))
-    } else {
-        Body::from(said.body.clone())
+    let begun = stream::iter([Ok(said.body.clone())]);
+    let body = match said.end {
+        End::Well => Body::from(said.body.clone()),
+        End::Broken => Body::from_stream(begun.chain(stream::iter([Err(std::io::Error::other("it breaks"))]))),
+        End::Never => Body::from_stream(begun.chain(stream::pending::<std::io::Result<_>>())),
     };
     let mut answer = (said.status, body).into_response();
     let labelers = ("atproto-content-labelers", "did:web:labels.test");
@@ -426,10 +439,15 @@ async fn new_posts_are_shown_in_feeds_with_what_they_embed() {
     assert_eq!((answer["feed"].as_array().unwrap().len(), &answer["feed"][0]), (11, &future(BOB)));
     scene.view.says("app.bsky.feed.getTimeline", &json!({ "feed": [future(BOB)] }));
     assert_eq!(scene.patched("app.bsky.feed.getTimeline").await, json!({ "feed": [future(BOB)] }));
-    // What cannot be shown is not, and so is nothing else.
+    // What cannot be shown is not, and so is nothing else; it is waited for, but not long.
     scene.view.says("app.bsky.feed.getTimeline", &json!({ "feed": known }));
+    let text = serde_json::to_vec(&json!({ "feed": known })).unwrap();
     scene.view.refuses("app.bsky.feed.getPosts", StatusCode::INTERNAL_SERVER_ERROR, "Broken");
-    scene.passed("app.bsky.feed.getTimeline", &serde_json::to_vec(&json!({ "feed": known })).unwrap()).await;
+    scene.passed("app.bsky.feed.getTimeline", &text).await;
+    scene.view.never_ends("app.bsky.feed.getPosts");
+    let begun = Instant::now();
+    scene.passed("app.bsky.feed.getTimeline", &text).await;
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 
     // An account that is away shows nothing new.
     assert_eq!(post(&scene.pds, "server.deactivateAccount", scene.alice.token(), json!({})).await.0, 200);
@@ -473,6 +491,13 @@ async fn new_replies_are_shown_in_threads() {
     thread["replies"][1]["replies"] = json!([reply]);
     assert_eq!(answer, json!({ "thread": thread, "threadgate": { "uri": root["uri"] } }));
 
+    // Records are whatever somebody wrote.
+    let mut odd = thread_view(&root);
+    odd["post"]["record"]["reply"] = json!({ "root": 7 });
+    odd["replies"] = json!([thread_view(&other)]);
+    odd["replies"][0]["post"]["record"] = json!({ "reply": "x" });
+    scene.view.says("app.bsky.feed.getPostThread", &json!({ "thread": odd }));
+    assert_eq!(scene.patched(&path).await["thread"]["replies"][0]["replies"][0]["post"]["uri"], first["uri"]);
     // A thread that is shown from its middle is of the same conversation.
     scene.view.says("app.bsky.feed.getPostThread", &json!({ "thread": thread_view(&other) }));
     let answer = scene.patched(&path).await;
@@ -531,27 +556,26 @@ async fn the_thread_of_a_post_that_the_view_does_not_find_is_made_here() {
     let asked = scene.view.asked();
     let parent = root["uri"].as_str().unwrap().replace(':', "%3A").replace('/', "%2F");
     assert_eq!(asked[1], format!("{nsid}?uri={parent}&parentHeight=3&depth=0"));
+    scene.view.never_ends("app.bsky.feed.getPostThread, above");
+    let answer = scene.patched(&format!("{nsid}?uri={uri}")).await;
+    assert_eq!((&answer["thread"]["post"]["uri"], &answer["thread"]["parent"]), (&reply["uri"], &Value::Null));
+    // A refusal may be packed, too.
+    let body = packed("gzip", br#"{"error":"NotFound"}"#).await;
+    let headers = vec![("content-type", "application/json"), ("content-encoding", "gzip")];
+    scene.view.set(nsid, Said { status: StatusCode::NOT_FOUND, body, headers, end: End::Well });
+    let answer = scene.patched(&format!("{nsid}?uri={}", alone["uri"].as_str().unwrap())).await;
+    assert_eq!(answer["thread"]["post"]["uri"], alone["uri"]);
 }
 
 #[tokio::test]
 async fn the_parents_of_a_thread_that_is_made_here_are_the_views() {
     let plc = Plc::start().await;
-    let rev = Arc::new(Mutex::new(String::new()));
-    let known = Arc::clone(&rev);
+    let view = View::start(&plc).await;
     let root = post_view(BOB, "3jzfcijpj2z2a");
     let parents = json!({ "thread": thread_view(&root) });
-    let said = parents.clone();
-    let view = Service::start(&plc, move |seen: &Seen| {
-        let mut answer = if seen.path.contains("depth=0&") || seen.path.ends_with("depth=0") {
-            axum::Json(said.clone()).into_response()
-        } else {
-            refused(StatusCode::NOT_FOUND, "NotFound", "no")
-        };
-        answer.headers_mut().insert("atproto-repo-rev", known.lock().unwrap().parse().unwrap());
-        answer
-    })
-    .await;
-    let more = [("PDS_BSKY_APP_VIEW_URL", view.url()), ("PDS_BSKY_APP_VIEW_DID", VIEW)];
+    view.refuses("app.bsky.feed.getPostThread", StatusCode::NOT_FOUND, "NotFound");
+    view.says("app.bsky.feed.getPostThread, above", &parents);
+    let more = [("PDS_BSKY_APP_VIEW_URL", view.service.url()), ("PDS_BSKY_APP_VIEW_DID", VIEW)];
     let pds = Pds::start_open_with(&plc, &more).await;
     let alice = User::new(&pds, "alice").await;
     let write = |record: Value| {
@@ -559,7 +583,7 @@ async fn the_parents_of_a_thread_that_is_made_here_are_the_views() {
         async { post(&pds, "repo.createRecord", alice.token(), input).await.1 }
     };
     let old = write(post_of("old", Value::Null)).await;
-    *rev.lock().unwrap() = old["commit"]["rev"].as_str().unwrap().to_owned();
+    view.knows(old["commit"]["rev"].as_str().unwrap());
     let blob = Client::new().post(pds.url("/xrpc/com.atproto.repo.uploadBlob")).header("content-type", "image/png");
     let blob = blob.bearer_auth(&alice.access).body(PIXEL).send().await.unwrap().json::<Value>().await.unwrap();
     let mut record = reply_of("reply", &reference(&root), &reference(&root));
@@ -729,7 +753,7 @@ async fn an_answer_that_cannot_be_patched_goes_through_as_it_came() {
             status: StatusCode::OK,
             body: text[..text.len() / 2].to_vec(),
             headers: json.to_vec(),
-            breaks: true,
+            end: End::Broken,
         };
         scene.view.set(nsid, half);
         let answer = scene.ask(&path).await;

@@ -143,6 +143,10 @@ pub struct NewRecord {
     pub indexed_at: String,
 }
 
+pub(super) const SINCE: &str = r#"SELECT "record"."uri", "record"."cid", "collection", "indexedAt", "content" FROM "record"
+    JOIN "repo_block" ON "repo_block"."cid" = "record"."cid"
+    WHERE "record"."repoRev" > ?1 AND "takedownRef" IS NULL ORDER BY "record"."repoRev" LIMIT ?2"#;
+
 /// What was written after revision `rev`, oldest first: of the first `limit` records those of `collections`.
 ///
 /// Nothing, if nothing older is here: then `rev` is another server's, before the account came, and says nothing of what
@@ -156,11 +160,7 @@ pub fn records_since(
     limit: u32,
     collections: &[&str],
 ) -> Result<Vec<NewRecord>, ReadError> {
-    let mut statement = connection.prepare_cached(
-        r#"SELECT "record"."uri", "record"."cid", "collection", "indexedAt", "content" FROM "record"
-           JOIN "repo_block" ON "repo_block"."cid" = "record"."cid"
-           WHERE "record"."repoRev" > ?1 AND "takedownRef" IS NULL ORDER BY "record"."repoRev" LIMIT ?2"#,
-    )?;
+    let mut statement = connection.prepare_cached(SINCE)?;
     let mut rows = statement.query(params![rev.as_str(), limit])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {

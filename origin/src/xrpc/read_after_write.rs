@@ -3,9 +3,9 @@
 //! Six methods are passed on to the view, which says in `atproto-repo-rev` up to which revision it knows the caller's
 //! repository. Where that is the newest the answer flows through unread, as of any other method: finding out costs one
 //! look into an index. Else the answer is read, what is newer here is put into it ([`patch`]), shown as the view would
-//! ([`show`]), and `atproto-upstream-lag` says for how many milliseconds the oldest of it has been here. Of the newest
-//! records ten count, and of those the profile and the posts. A thread that the view does not find, because the caller's
-//! post that begins it is too new, is made here.
+//! ([`show`]), and `atproto-upstream-lag` says for how many milliseconds the oldest of it has been here. Of what is
+//! newer the ten oldest records count, and of those the profile and the posts. A thread that the view does not find,
+//! because the caller's post that begins it is too new, is made here.
 //!
 //! What always holds: an answer that is not what it should be, cannot be read here, or cannot be patched in time goes to
 //! the caller as it came; the log says why. Only the operator's own view is believed, not one that the caller names. No
@@ -15,10 +15,12 @@
 //! Specification: lexicons `app.bsky.actor.getProfile`, `getProfiles`, `app.bsky.feed.getActorLikes`, `getAuthorFeed`,
 //! `getPostThread`, `getTimeline`; what is patched is as the reference server has it.
 
+mod parts;
 mod patch;
 mod room;
 mod show;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -26,7 +28,9 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, StatusCode, header};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use shared::api::bsky::{
     GetActorLikesParams, GetAuthorFeedParams, GetPostThreadParams, GetProfileParams, GetProfilesParams,
     GetTimelineParams,
@@ -43,14 +47,16 @@ use crate::coding;
 use crate::error::XrpcError;
 use crate::pipethrough::{REPO_REV, Refusal, asked_of};
 use crate::time::now_millis;
+use parts::Part;
+use patch::Feed;
 use room::Room;
 use show::Shower;
 
 const GET_POST_THREAD: &str = "app.bsky.feed.getPostThread";
 const PROFILE: &str = "app.bsky.actor.profile";
 const POST: &str = "app.bsky.feed.post";
-/// How many of the newest records count.
-const NEWEST: u32 = 10;
+/// How many of the newer records count.
+const COUNTED: u32 = 10;
 /// For how many milliseconds the view has not known what is here.
 const UPSTREAM_LAG: HeaderName = HeaderName::from_static("atproto-upstream-lag");
 /// What the view says of a post that it does not have.
@@ -58,8 +64,8 @@ const NOT_FOUND: &str = "NotFound";
 
 /// How large an answer may be that is patched, in bytes, packed and unpacked: a page of a hundred posts has a quarter of
 /// a million, so that only the largest threads are more.
-const MAX: usize = 4 * 1024 * 1024;
-/// How long the view may take to show what new posts embed: the answer waits for it.
+const MAX: usize = 2 * 1024 * 1024;
+/// How long the view may take to show what a new post embeds or is a reply to: the answer waits for it.
 const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// How much of a patched answer goes out at once.
 const PIECE: usize = 64 * 1024;
@@ -99,8 +105,8 @@ enum Unpatched {
     Packed(#[source] io::Error),
     #[error("it is packed in an unknown way")]
     UnknownCoding,
-    #[error("it is no JSON")]
-    NoJson(#[from] serde_json::Error),
+    #[error("it is no JSON, or not as it should be")]
+    Json(#[from] serde_json::Error),
     #[error("there is no {0} in it")]
     Lacks(&'static str),
     #[error("the account's store cannot be read")]
@@ -109,8 +115,12 @@ enum Unpatched {
     Account(#[from] AccountError),
     #[error("what a new post embeds cannot be shown")]
     Embed(#[source] XrpcError),
-    #[error("the view takes too long to show what a new post embeds")]
-    Slow,
+}
+
+/// What a thread is a reply to, as the view shows it.
+#[derive(Debug, Deserialize)]
+struct Above {
+    thread: Box<RawValue>,
 }
 
 /// A record of the caller that the view does not know.
@@ -137,7 +147,7 @@ impl Newer {
         let Some(rev) = rev.to_str().ok().and_then(|rev| Tid::parse(rev).ok()) else { return Ok(None) };
         let store = app.actors().store(did).await.map_err(ReadError::from)?;
         let db = store.db().map_err(ReadError::from)?;
-        let records = db.read_short(|connection| records_since(connection, &rev, NEWEST, &[PROFILE, POST]))?;
+        let records = db.read_short(|connection| records_since(connection, &rev, COUNTED, &[PROFILE, POST]))?;
         let mut newer = Self { profile: None, posts: Vec::new() };
         for NewRecord { record, indexed_at } in records {
             let value = serde_json::to_value(&record.value)?;
@@ -225,9 +235,8 @@ async fn patched(app: &App, did: &Did, method: &Method, answer: Response) -> Ans
     let (parts, body) = answer.into_parts();
     let mut came = Came::read(body).await?;
     let patched = async {
-        let mut body = came.value(&parts.headers).await?;
-        patch(app, did, method, &mut body, &newer).await?;
-        Ok(serde_json::to_vec(&body)?)
+        let text = came.text(&parts.headers).await?;
+        patch(app, did, method, &text, &newer).await
     };
     match patched.await {
         Ok(json) => Ok(shown(json, newer.lag(), came.room)),
@@ -238,53 +247,35 @@ async fn patched(app: &App, did: &Did, method: &Method, answer: Response) -> Ans
     }
 }
 
-/// Puts what is newer into an answer.
-async fn patch(app: &App, did: &Did, method: &Method, body: &mut Value, newer: &Newer) -> Result<(), Unpatched> {
+/// An answer with what is newer.
+async fn patch(app: &App, did: &Did, method: &Method, text: &[u8], newer: &Newer) -> Result<Vec<u8>, Unpatched> {
     let shower = Shower::new(app, did);
     let profile = newer.profile.as_ref().map(|profile| &profile.record);
+    let mut body = Part::of(text)?;
     match method {
-        Method::Profile => {
-            patch::text(body, "/did").ok_or(Unpatched::Lacks("did"))?;
-            if let Some(record) = profile {
-                patch::profile(body, record, &shower);
-            }
-        }
-        Method::Profiles => {
-            for view in patch::profiles_of(body)? {
-                if let Some(record) = profile {
-                    patch::profile(view, record, &shower);
-                }
-            }
-        }
-        Method::ActorLikes => {
-            let feed = patch::feed_of(body)?;
-            if let Some(record) = profile {
-                patch::authors(feed, record, &shower);
-            }
-        }
+        Method::Profile => patch::profile(&mut body, profile, &shower)?,
+        Method::Profiles => patch::profiles(&mut body, profile, &shower)?,
+        Method::ActorLikes => Feed::of(&mut body)?.authors(profile, &shower)?,
         Method::AuthorFeed => {
-            let feed = patch::feed_of(body)?;
-            if !patch::is_feed_of(feed, did) {
-                return Ok(());
+            let mut feed = Feed::of(&mut body)?;
+            if feed.is_of(did) {
+                feed.authors(profile, &shower)?;
+                let posts = shower.posts(feed.wants(&newer.posts)).await?;
+                feed.insert(&posts)?;
             }
-            if let Some(record) = profile {
-                patch::authors(feed, record, &shower);
-            }
-            let posts = shower.posts(patch::for_feed(feed, &newer.posts)).await?;
-            patch::insert_into_feed(feed, posts);
         }
         Method::Timeline => {
-            let feed = patch::feed_of(body)?;
-            let posts = shower.posts(patch::for_feed(feed, &newer.posts)).await?;
-            patch::insert_into_feed(feed, posts);
+            let mut feed = Feed::of(&mut body)?;
+            let posts = shower.posts(feed.wants(&newer.posts)).await?;
+            feed.insert(&posts)?;
         }
         Method::PostThread(_) => {
-            let thread = body.get_mut("thread").ok_or(Unpatched::Lacks("thread"))?;
-            let posts = shower.posts(patch::for_thread(thread, &newer.posts)).await?;
-            patch::insert_into_thread(thread, posts);
+            let thread = body.object()?.get_mut("thread").ok_or(Unpatched::Lacks("thread"))?;
+            let posts = shower.posts(patch::thread_wants(thread, &newer.posts)?).await?;
+            patch::insert_into_thread(thread, &posts)?;
         }
     }
-    Ok(())
+    Ok(serde_json::to_vec(&body)?)
 }
 
 /// A thread that begins with a post of the caller that the view does not find because it is too new; what was refused, if
@@ -327,20 +318,20 @@ async fn thread(
     let Some(post) = newer.posts.iter().find(|post| post.uri == uri) else { return Ok(None) };
     let shower = Shower::new(app, did);
     let Some((_, view)) = shower.posts(vec![post]).await?.pop() else { return Ok(None) };
-    let mut thread = patch::thread_of(&view);
+    let mut thread = patch::thread_of(&view)?;
     let others: Vec<_> = newer.posts.iter().filter(|other| other.uri != uri).cloned().collect();
-    let replies = shower.posts(patch::for_thread(&thread, &others)).await?;
-    patch::insert_into_thread(&mut thread, replies);
+    let replies = shower.posts(patch::thread_wants(&mut thread, &others)?).await?;
+    patch::insert_into_thread(&mut thread, &replies)?;
     if let Some(parent) = patch::text(&post.record, "/reply/parent/uri") {
         let height = params.parent_height.get().to_string();
         let asked = [("uri", parent), ("parentHeight", height.as_str()), ("depth", "0")];
-        match shower.ask(GET_POST_THREAD, &asked).await {
-            Ok(mut above) => patch::set(&mut thread, "parent", above.get_mut("thread").map(Value::take)),
+        match shower.ask::<Above>(GET_POST_THREAD, &asked).await {
+            Ok(Above { thread: above }) => thread.object()?.set("parent", Some(Part::New(above))),
             Err(error) => tracing::debug!(%did, %error, "a thread is shown without what it is a reply to"),
         }
     }
     let mut room = Room::default();
-    let json = serde_json::to_vec(&json!({ "thread": thread }))?;
+    let json = serde_json::to_vec(&BTreeMap::from([("thread", thread)]))?;
     if !room.take(json.len()) {
         return Err(Unpatched::NoRoom);
     }
@@ -389,8 +380,8 @@ impl Came {
         Ok(Self { pieces, rest: None, left: None, room })
     }
 
-    /// The JSON that it is, under these headers.
-    async fn value(&mut self, headers: &HeaderMap) -> Result<Value, Unpatched> {
+    /// The text that it is, under these headers.
+    async fn text(&mut self, headers: &HeaderMap) -> Result<Vec<u8>, Unpatched> {
         if let Some(left) = self.left.take() {
             return Err(left);
         }
@@ -403,12 +394,12 @@ impl Came {
             if text.len() + piece.len() > MAX {
                 return Err(Unpatched::TooLarge);
             }
-            if !self.room.take(piece.len().saturating_mul(room::AS_VALUE)) {
+            if !self.room.take(piece.len().saturating_mul(room::PATCHED)) {
                 return Err(Unpatched::NoRoom);
             }
             text.extend_from_slice(&piece);
         }
-        Ok(serde_json::from_slice(&text)?)
+        Ok(text)
     }
 
     /// The whole of it, as it came.

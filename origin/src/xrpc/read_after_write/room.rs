@@ -7,12 +7,12 @@ use std::sync::LazyLock;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// What there is, in KiB: sixty pages of a hundred posts at once, or three of the largest answers.
-const KIB: usize = 96 * 1024;
+/// What there is, in KiB: twenty-five pages of a hundred posts at once, or three of the largest answers.
+const KIB: usize = 32 * 1024;
 static ALL: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(KIB));
 
-/// How much more than its text JSON is as a value.
-pub(super) const AS_VALUE: usize = 6;
+/// How often the text of an answer is in memory when it is patched, at most: as it is, opened, and as it goes out.
+pub(super) const PATCHED: usize = 4;
 
 /// What an answer has of it.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@
 
 use axum::http::HeaderMap;
 use futures_util::future::try_join_all;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::syntax::{AtUri, Did, Handle};
 
@@ -17,7 +18,7 @@ use crate::error::XrpcError;
 use crate::xrpc::proxy::{Target, token};
 
 /// How large an answer of the view may be that is read for a post, in bytes.
-const ANSWER_MAX: usize = 1024 * 1024;
+const ANSWER_MAX: usize = 512 * 1024;
 
 /// Where the pictures of an account are had.
 pub(super) trait Images {
@@ -73,8 +74,7 @@ impl<'a> Shower<'a> {
             return Ok(Vec::new());
         }
         let Some(author) = self.author().await? else { return Ok(Vec::new()) };
-        let shown = try_join_all(posts.iter().map(|post| self.post(post, &author)));
-        let shown = tokio::time::timeout(SHOWN_WITHIN, shown).await.map_err(|_| Unpatched::Slow)??;
+        let shown = try_join_all(posts.iter().map(|post| self.post(post, &author))).await?;
         Ok(posts.into_iter().zip(shown).collect())
     }
 
@@ -152,16 +152,21 @@ impl<'a> Shower<'a> {
     /// What the view answers to a query of the caller.
     ///
     /// # Errors
-    /// What it refuses with; 502 if it fails, is not reached, or answers what is too large or no JSON.
-    pub(super) async fn ask(&self, nsid: &str, params: &[(&str, &str)]) -> Result<Value, XrpcError> {
-        let target = Target::usual(self.app, nsid)?;
-        let token = token(self.app, self.did, target.did.as_str(), nsid).await?;
-        let answer = target.query(self.app, nsid, params, &HeaderMap::new(), token).await?;
-        let unread = || XrpcError::upstream("the view's answer cannot be read");
-        let body = axum::body::to_bytes(answer.into_body(), ANSWER_MAX).await;
-        let body = body.map_err(|error| unread().caused_by(error))?;
-        serde_json::from_slice(&body).map_err(|error| unread().caused_by(error))
+    /// What it refuses with; 502 if it fails, is not reached, takes too long, or answers what is too large or not `T`.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, nsid: &str, params: &[(&str, &str)]) -> Result<T, XrpcError> {
+        let answered = async {
+            let target = Target::usual(self.app, nsid)?;
+            let token = token(self.app, self.did, target.did.as_str(), nsid).await?;
+            let answer = target.query(self.app, nsid, params, &HeaderMap::new(), token).await?;
+            let body = axum::body::to_bytes(answer.into_body(), ANSWER_MAX).await.map_err(unread)?;
+            serde_json::from_slice(&body).map_err(unread)
+        };
+        tokio::time::timeout(SHOWN_WITHIN, answered).await.unwrap_or_else(|error| Err(unread(error)))
     }
+}
+
+fn unread(cause: impl std::error::Error + Send + Sync + 'static) -> XrpcError {
+    XrpcError::upstream("the view's answer cannot be read").caused_by(cause)
 }
 
 /// Pictures or a page, as they are shown; `None` for anything else.

@@ -1,7 +1,6 @@
-use super::patch::{
-    authors, feed_of, for_feed, for_thread, insert_into_feed, insert_into_thread, is_feed_of, profile, profiles_of,
-    thread_of,
-};
+use serde_json::json;
+
+use super::patch::{Feed, insert_into_thread, profiles, thread_wants};
 use super::show::{Images, media_of, quoted};
 use super::*;
 
@@ -48,17 +47,30 @@ fn item(author: &str, rkey: &str, second: u32) -> Value {
 }
 
 fn with_views(posts: Vec<&Own>) -> Vec<(&Own, Value)> {
-    posts.into_iter().map(|own| (own, json!({ "uri": own.uri, "indexedAt": own.indexed_at }))).collect()
+    let view = |own: &Own| json!({ "uri": own.uri, "record": own.record, "indexedAt": own.indexed_at });
+    posts.into_iter().map(|own| (own, view(own))).collect()
+}
+
+/// What an answer is after `change`.
+fn changed(body: &Value, change: impl FnOnce(&mut Part<'_>) -> Result<(), Unpatched>) -> Result<Value, Unpatched> {
+    let text = serde_json::to_vec(body).unwrap();
+    let mut body = Part::of(&text)?;
+    change(&mut body)?;
+    Ok(serde_json::to_value(&body).unwrap())
 }
 
 /// The keys of the posts of a feed.
-fn keys(feed: &[Value]) -> Vec<&str> {
-    feed.iter().map(|item| item["post"]["uri"].as_str().unwrap().rsplit('/').next().unwrap()).collect()
+fn keys(feed: &Value) -> Vec<&str> {
+    feed["feed"].as_array().unwrap().iter().map(key).collect()
+}
+
+fn key(item: &Value) -> &str {
+    item["post"]["uri"].as_str().unwrap().rsplit('/').next().unwrap()
 }
 
 /// The keys of a thread: each with those of its replies.
 fn tree(thread: &Value) -> String {
-    let key = keys(std::slice::from_ref(thread))[0];
+    let key = key(thread);
     let replies = thread["replies"].as_array().map(|replies| replies.iter().map(tree).collect::<Vec<_>>().join(" "));
     replies.map_or(key.to_owned(), |replies| format!("{key}({replies})"))
 }
@@ -69,52 +81,57 @@ fn a_profile_shows_what_its_newest_record_has_and_only_that() {
         json!({ "displayName": "new", "avatar": blob("a"), "banner": { "cid": "b", "mimeType": "image/png" } });
     let view =
         |did: &str| json!({ "did": did, "displayName": "old", "description": "old", "avatar": "old", "posts": 7 });
-    let mut views = [view(BOB), view(ALICE)];
-    let update =
-        |views: &mut [Value], record: &Value| views.iter_mut().for_each(|view| profile(view, record, &images()));
-    update(&mut views, &record);
-    assert_eq!(views[0], view(BOB));
+    let update = |record: &Value| {
+        let body = json!({ "profiles": [view(BOB), view(ALICE)] });
+        changed(&body, |body| profiles(body, Some(record), &images())).unwrap()
+    };
     let expected =
         json!({ "did": ALICE, "displayName": "new", "avatar": "avatar/a", "banner": "banner/b", "posts": 7 });
-    assert_eq!(views[1], expected, "the description is gone");
-    update(&mut views, &json!({}));
-    assert_eq!(views[1], json!({ "did": ALICE, "posts": 7 }));
+    assert_eq!(update(&record), json!({ "profiles": [view(BOB), expected] }), "the description is gone");
+    assert_eq!(update(&json!({})), json!({ "profiles": [view(BOB), { "did": ALICE, "posts": 7 }] }));
 
-    let mut feed = [item(ALICE, "a", 1), item(BOB, "b", 1)];
-    authors(&mut feed, &record, &images());
-    assert_eq!(feed[0]["post"]["author"], json!({ "did": ALICE, "displayName": "new", "avatar": "avatar/a" }));
-    assert_eq!(feed[1], item(BOB, "b", 1));
+    let feed = json!({ "feed": [item(ALICE, "a", 1), item(BOB, "b", 1)] });
+    let mut expected = feed.clone();
+    expected["feed"][0]["post"]["author"] = json!({ "did": ALICE, "displayName": "new", "avatar": "avatar/a" });
+    let patched = |record| changed(&feed, |body| Feed::of(body)?.authors(record, &images())).unwrap();
+    assert_eq!((patched(Some(&record)), patched(None)), (expected, feed.clone()));
 }
 
 #[test]
 fn an_answer_without_what_is_looked_at_is_not_patched() {
-    assert_eq!(profiles_of(&mut json!({ "profiles": [{ "did": BOB }] })).unwrap().len(), 1);
-    assert_eq!(feed_of(&mut json!({ "feed": [item(BOB, "a", 1)] })).unwrap().len(), 1);
+    let is_feed = |body: &Value| changed(body, |body| Feed::of(body).map(drop)).is_ok();
+    let are_profiles = |body: &Value| changed(body, |body| profiles(body, None, &images())).is_ok();
+    assert!(are_profiles(&json!({ "profiles": [{ "did": BOB }] })));
+    assert!(is_feed(&json!({ "feed": [item(BOB, "a", 1)] })));
     for wrong in
         [json!({}), json!([]), json!({ "profiles": {}, "feed": {} }), json!({ "profiles": [{}], "feed": [{}] })]
     {
-        assert!(profiles_of(&mut wrong.clone()).is_err() && feed_of(&mut wrong.clone()).is_err(), "{wrong}");
+        assert!(!are_profiles(&wrong) && !is_feed(&wrong), "{wrong}");
     }
     let mut timeless = item(BOB, "a", 1);
     timeless["post"]["indexedAt"] = json!(7);
-    assert!(feed_of(&mut json!({ "feed": [item(BOB, "a", 1), timeless] })).is_err());
+    assert!(!is_feed(&json!({ "feed": [item(BOB, "a", 1), timeless] })));
+    for wrong in [json!({}), json!([]), json!({ "post": {} }), json!({ "$type": 7, "post": item(BOB, "a", 1)["post"] })]
+    {
+        assert!(changed(&wrong, |thread| thread_wants(thread, &[]).map(drop)).is_err(), "{wrong}");
+    }
 }
 
 #[test]
 fn posts_stand_in_a_feed_before_the_first_that_is_older() {
     let posts = [own("p1", 1, None), own("p4", 4, None), own("p9", 9, None)];
-    let mut feed = vec![item(BOB, "f5", 5), item(BOB, "f3", 3), item(BOB, "f1", 1)];
-    let wanted = for_feed(&feed, &posts);
-    assert_eq!(
-        wanted.iter().map(|own| own.indexed_at.as_str()).collect::<Vec<_>>(),
-        ["2026-01-01T00:00:09.000Z", "2026-01-01T00:00:04.000Z"]
-    );
-    insert_into_feed(&mut feed, with_views(wanted));
-    assert_eq!(keys(&feed), ["p9", "f5", "p4", "f3", "f1"]);
-
-    let mut empty = Vec::new();
-    insert_into_feed(&mut empty, with_views(for_feed(&[], &posts)));
-    assert_eq!(keys(&empty), ["p9", "p4", "p1"]);
+    let with_posts = |feed: Value| {
+        let put = |body: &mut Part<'_>| {
+            let mut feed = Feed::of(body)?;
+            let views = with_views(feed.wants(&posts));
+            feed.insert(&views)
+        };
+        changed(&json!({ "feed": feed, "cursor": "x" }), put).unwrap()
+    };
+    let feed = with_posts(json!([item(BOB, "f5", 5), item(BOB, "f3", 3), item(BOB, "f1", 1)]));
+    assert_eq!((keys(&feed), &feed["cursor"]), (vec!["p9", "f5", "p4", "f3", "f1"], &json!("x")));
+    assert_eq!(keys(&with_posts(json!([]))), ["p9", "p4", "p1"]);
+    assert_eq!(keys(&with_posts(json!([item(BOB, "f1", 1), item(BOB, "f9", 9)]))), ["f1", "f9"]);
 }
 
 #[test]
@@ -126,23 +143,31 @@ fn a_feed_is_whose_post_or_repost_it_begins_with() {
         item
     };
     for (feed, is_hers) in [
-        (vec![], false),
-        (vec![item(ALICE, "a", 1)], true),
-        (vec![item(BOB, "a", 1), item(ALICE, "a", 1)], false),
-        (vec![repost(ALICE, "reasonRepost")], true),
-        (vec![repost(BOB, "reasonRepost")], false),
-        (vec![repost(ALICE, "reasonPin")], false),
+        (json!([]), false),
+        (json!([item(ALICE, "a", 1)]), true),
+        (json!([item(BOB, "a", 1), item(ALICE, "a", 1)]), false),
+        (json!([repost(ALICE, "reasonRepost")]), true),
+        (json!([repost(BOB, "reasonRepost")]), false),
+        (json!([repost(ALICE, "reasonPin")]), false),
     ] {
-        assert_eq!(is_feed_of(&feed, &alice), is_hers, "{feed:?}");
+        let check = |body: &mut Part<'_>| {
+            assert_eq!(Feed::of(body)?.is_of(&alice), is_hers);
+            Ok(())
+        };
+        changed(&json!({ "feed": feed }), check).unwrap();
     }
 }
 
 #[test]
 fn replies_stand_below_what_they_are_replies_to() {
-    let post = |key: &str| json!({ "uri": uri(key), "record": { "reply": { "root": { "uri": uri("root") } } } });
-    let mut thread = thread_of(&post("seen"));
-    thread["replies"] = json!([thread_of(&post("one")), thread_of(&post("two"))]);
-    thread["replies"][1]["replies"] = json!([{ "$type": "app.bsky.feed.defs#blockedPost", "uri": uri("deep") }]);
+    let post = |key: &str| {
+        let record = json!({ "reply": { "root": { "uri": uri("root") } } });
+        json!({ "$type": "app.bsky.feed.defs#threadViewPost", "post": { "uri": uri(key), "record": record } })
+    };
+    let mut thread = post("seen");
+    let blocked = json!({ "$type": "app.bsky.feed.defs#blockedPost", "uri": uri("deep") });
+    thread["replies"] = json!([post("one"), post("two")]);
+    thread["replies"][1]["replies"] = json!([blocked]);
     let posts = [
         own("alone", 1, None),
         own("other", 1, Some(("elsewhere", "seen"))),
@@ -152,15 +177,37 @@ fn replies_stand_below_what_they_are_replies_to() {
         own("lost", 5, Some(("root", "missing"))),
         own("leaf", 6, Some(("root", "one"))),
     ];
-    let wanted = for_thread(&thread, &posts);
-    assert_eq!(wanted.len(), 5, "{wanted:?}");
-    let blocked = thread["replies"][1].clone();
-    insert_into_thread(&mut thread, with_views(wanted));
-    assert_eq!(thread["replies"].as_array_mut().unwrap().pop(), Some(blocked));
-    assert_eq!(tree(&thread), "seen(second first(below) one(leaf))");
+    let put = |thread: &mut Part<'_>| {
+        let wanted = thread_wants(thread, &posts)?;
+        assert_eq!(wanted.len(), 5, "{wanted:?}");
+        insert_into_thread(thread, &with_views(wanted))
+    };
+    let mut patched = changed(&thread, put).unwrap();
+    assert_eq!(patched["replies"].as_array_mut().unwrap().pop(), Some(thread["replies"][1].clone()));
+    assert_eq!(tree(&patched), "seen(second first(below) one(leaf))");
 
     let missing = json!({ "$type": "app.bsky.feed.defs#notFoundPost", "uri": uri("root"), "notFound": true });
-    assert!(for_thread(&missing, &posts).is_empty());
+    let none = |thread: &mut Part<'_>| {
+        assert!(thread_wants(thread, &posts)?.is_empty());
+        Ok(())
+    };
+    changed(&missing, none).unwrap();
+    // Of a conversation that goes on and on only the upper end is looked through.
+    let deep = |levels: usize| {
+        let mut thread = post("one");
+        for _ in 0..levels {
+            let above = post("above");
+            let below = std::mem::replace(&mut thread, above);
+            thread["replies"] = json!([below]);
+        }
+        serde_json::to_vec(&thread).unwrap()
+    };
+    for (levels, is_found) in [(50, true), (100, true), (101, false)] {
+        let text = deep(levels);
+        let mut thread = Part::of(&text).unwrap();
+        insert_into_thread(&mut thread, &with_views(vec![&posts[6]])).unwrap();
+        assert_eq!(serde_json::to_vec(&thread).unwrap().len() > text.len(), is_found, "{levels}");
+    }
 }
 
 #[test]
