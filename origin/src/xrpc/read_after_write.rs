@@ -2,15 +2,15 @@
 //!
 //! Six methods are passed on to the view, which says in `atproto-repo-rev` up to which revision it knows the caller's
 //! repository. Where that is the newest the answer flows through unread, as of any other method: finding out costs one
-//! look into an index. Else the answer is read, what is newer here is put into it ([`patch`]), shown as the view would
-//! ([`show`]), and `atproto-upstream-lag` says for how many milliseconds the oldest of it has been here. Of what is
-//! newer the ten oldest records count, and of those the profile and the posts. A thread that the view does not find,
+//! look into an index. Else the answer is read, what is newer here is put into it ([`mod@patch`]), shown as the view
+//! would ([`show`]), and `atproto-upstream-lag` says for how many milliseconds the oldest of it has been here. Of what
+//! is newer the ten oldest records count, and of those the profile and the posts. A thread that the view does not find,
 //! because the caller's post that begins it is too new, is made here.
 //!
-//! What always holds: an answer that is not what it should be, cannot be read here, or cannot be patched in time goes to
-//! the caller as it came; the log says why. Only the operator's own view is believed, not one that the caller names. No
-//! answer that is larger than [`MAX`] is read, and all that are in memory have one [`room`]: where that is full they go
-//! out as they came.
+//! What always holds: an answer that is not what it should be, cannot be read here, or cannot be patched in time goes
+//! to the caller as it came; the log says why. Only the operator's own view is believed, not one that the caller names.
+//! No answer that is larger than [`MAX`] is read, and all that are in memory have one [`room`]: where that is full they
+//! go out as they came.
 //!
 //! Specification: lexicons `app.bsky.actor.getProfile`, `getProfiles`, `app.bsky.feed.getActorLikes`, `getAuthorFeed`,
 //! `getPostThread`, `getTimeline`; what is patched is as the reference server has it.
