@@ -4,7 +4,8 @@
 //! with it one lock: whoever writes holds it from before the transaction until the event has its place in the
 //! sequencer's queue. Readers need no lock. A store that nobody uses is closed when others are used more recently.
 //!
-//! The way of a write is [`Actors::apply_writes`], in `commit`, which is the only place where a repository changes.
+//! The way of a write is [`Actors::apply_writes`], in `commit`, which is the only place where a repository changes; `line`
+//! says which writes share a transaction.
 //!
 //! On the disk, as the reference lays it out: `<actors>/<first two hex digits of SHA-256(did)>/<did>/store.sqlite`, and
 //! beside it `key`, the 32 raw bytes of the signing key.
@@ -14,6 +15,7 @@ pub mod blobs;
 mod commit;
 pub mod export;
 pub mod import;
+mod line;
 pub mod preferences;
 pub mod prepare;
 pub mod read;

@@ -2,8 +2,8 @@
 //!
 //! [`Actors::apply_writes`] takes writes that are validated, encoded and hashed already, and
 //!
-//! 1. waits for the account's lock, sees to it that nothing that was committed before is unsequenced, and puts the files
-//!    of uploads that the writes refer to where permanent blobs are;
+//! 1. waits for the account's lock, in line with others ([`super::line`]), sees to it that nothing that was committed
+//!    before is unsequenced, and puts the files of uploads that the writes refer to where permanent blobs are;
 //! 2. in one transaction: checks what the writes expect, lets `shared::repo` edit the tree and sign, and stores blocks,
 //!    records, backlinks, blob references, root and the pending event;
 //! 3. gives the event its place in the sequencer's queue, and only then lets go of the lock; where blobs came or went,
@@ -13,21 +13,25 @@
 //! If the process dies after 2 the event is found and sequenced at the next start, and files that should go are deleted;
 //! before, nothing has happened. A caller that goes away does not stop it half-way.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use shared::cid::Cid;
 use shared::data::BlobRef;
-use shared::firehose::{Body, Commit, Event, FirehoseError, Seq};
+use shared::firehose::{Body, Commit, Event, FirehoseError};
 use shared::repo::{Action, ApplyError, CommitDiff, Head, Repo, RepoOp, Swap, Write};
 use shared::syntax::{AtUri, Did, Path, Tid};
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::oneshot;
 
 use super::blobs::files::{Placed, release, tether};
+use super::line::{Reached, Waiting};
 use super::store::{self, Blocks, RecentBlocks, Store, Writing};
 use super::{ActorError, Actors};
 use crate::blobstore::BlobstoreError;
 use crate::db::DbError;
 use crate::fault;
-use crate::sequencer::{Batch, NewHead, SequenceError, Ticket};
+use crate::sequencer::SequenceError;
 use crate::time::{now_datetime, now_micros};
 
 /// How many nodes of the last commit are kept in memory for the next one: more than any path has.
@@ -147,54 +151,20 @@ impl Actors {
         did: &Did,
         writes: Vec<Prepared>,
         swap_commit: Option<Cid>,
-        admit: impl FnOnce() -> Result<bool, DbError> + Send + 'static,
+        admit: impl Fn() -> Result<bool, DbError> + Send + 'static,
     ) -> Result<Option<Committed>, WriteError> {
         let store = self.store(did).await?;
-        let clock_id = self.inner.clock_id;
+        let (tell, told) = oneshot::channel();
+        let alone = writes.iter().any(|write| !write.blobs.is_empty());
+        let waiting = Waiting { writes, swap_commit, admit: Box::new(admit), tell, alone };
+        // 1. to 3.
+        store.join(waiting, self.inner.clock_id);
         // A task of its own: a client that goes away must not stop it between its steps.
         let task = tokio::spawn(async move {
-            // 1. The lock, nothing unsequenced before us, and every file where the transaction will say it is.
-            let mut writing = store.lock().await;
-            store.make_ready(&mut writing).await?;
-            fault::point("write.ready");
-            let blobs = writes.iter().flat_map(|write| &write.blobs).cloned().collect();
-            let placed = store.place(blobs).await?;
-            fault::point("write.placed");
-
-            // 2. and 3. The transaction, and a place in the queue before anybody else can write.
-            let (tell, told) = oneshot::channel();
-            let (of, uploads) = (store.clone(), placed.clone());
-            crate::db::start_blocking(move || {
-                let written = match admit() {
-                    Ok(true) => commit(&of, &mut writing, writes, &uploads, swap_commit.as_ref(), clock_id),
-                    Ok(false) => Err(WriteError::NotAdmitted),
-                    Err(error) => Err(error.into()),
-                };
-                let (committed, event) = match written {
-                    Ok(Some(written)) => written,
-                    Ok(None) => return tell_of(tell, Ok(Reached::Unchanged)),
-                    Err(error) => return tell_of(tell, Err(error)),
-                };
-                fault::point("write.committed");
-                let rev = committed.head.rev;
-                let head = Some(NewHead { commit: committed.head.commit.clone(), rev });
-                let (did, released) = (of.did().clone(), committed.released.clone());
-                let batch = Batch { did, events: vec![event], head, repair: false, drained: None, released };
-                if uploads.is_empty() && committed.released.is_empty() {
-                    // Whoever waits is woken once: when it is sequenced.
-                    let then = |sequenced| tell_of(tell, Ok(Reached::Sequenced(committed, sequenced)));
-                    of.hand_over_and(batch, rev, then);
-                    fault::point("write.handed-over");
-                } else {
-                    let ticket = of.hand_over(batch, rev);
-                    fault::point("write.handed-over");
-                    tell_of(tell, Ok(Reached::Queued(committed, ticket, writing)));
-                }
-            });
             let (committed, sequenced) = match told.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))? {
                 Reached::Unchanged => return Ok(None),
                 Reached::Sequenced(committed, sequenced) => (committed, sequenced),
-                Reached::Queued(committed, ticket, nobody_writes) => {
+                Reached::Queued(committed, ticket, placed, nobody_writes) => {
                     store.end_uploads(placed).await;
                     fault::point("write.uploads-ended");
                     if let Err(error) = store.delete_released().await {
@@ -204,7 +174,6 @@ impl Actors {
                     (committed, ticket.await.unwrap_or(Err(SequenceError::Stopped)))
                 }
             };
-
             // 4. The answer.
             store.see_to(sequenced)?;
             fault::point("write.sequenced");
@@ -214,65 +183,99 @@ impl Actors {
     }
 }
 
-/// How far a write has come when its thread is done with it.
-enum Reached {
-    /// Every record was already as it was to be.
-    Unchanged,
-    /// It is committed, and this became of its event.
-    Sequenced(Committed, Result<Seq, SequenceError>),
-    /// It is committed, and its event stands in the queue. Files are to be seen to before anybody else writes.
-    Queued(Committed, Ticket, OwnedMutexGuard<Writing>),
-}
+/// What became of one of the writes that share a transaction: a commit and its event, nothing where every record was as it
+/// was to be, or why it was refused.
+pub(super) type Made = Result<Option<(Committed, Body)>, WriteError>;
 
-/// Tells whoever waits for a write how far it has come.
-fn tell_of(whom: oneshot::Sender<Result<Reached, WriteError>>, reached: Result<Reached, WriteError>) {
-    // Nobody waits any more when the runtime stops.
-    let _gone = whom.send(reached);
-}
-
-/// The transaction. Blocks.
-fn commit(
+/// The transaction: a commit for each of `writes`. If it fails nothing has happened; a refusal concerns the one write
+/// alone. Blocks.
+pub(super) fn commit(
     store: &Store,
     writing: &mut Writing,
-    writes: Vec<Prepared>,
+    writes: &[Waiting],
     placed: &Placed,
-    swap_commit: Option<&Cid>,
     clock_id: u16,
-) -> Result<Option<(Committed, Body)>, WriteError> {
-    let did = store.did();
+) -> Result<Vec<Made>, WriteError> {
     let sequenced = store.sequenced();
-    let key = store.key()?;
     let known = writing.head.take();
-    let recent = std::mem::take(&mut writing.nodes);
-    let (head, nodes, done) = store.db()?.write_blocking(|transaction| {
-        let head = match known {
+    let mut nodes = std::mem::take(&mut writing.nodes);
+    let (head, nodes, made) = store.db()?.write_blocking(|transaction| {
+        let mut head = match known {
             Some(head) => head,
-            None => store::read_head(transaction)?.ok_or_else(|| ActorError::NotFound(did.clone()))?,
+            None => store::read_head(transaction)?.ok_or_else(|| ActorError::NotFound(store.did().clone()))?,
         };
-        if swap_commit.is_some_and(|expected| *expected != head.commit) {
-            return Err(WriteError::SwapCommit(head.commit));
+        let mut made = Vec::with_capacity(writes.len());
+        for waiting in writes {
+            let planned = match plan(transaction, store, &head, &nodes, waiting, clock_id) {
+                Ok(Some(planned)) => planned,
+                Ok(None) => {
+                    made.push(Ok(None));
+                    continue;
+                }
+                Err(refused) => {
+                    made.push(Err(refused));
+                    continue;
+                }
+            };
+            let Planned { diff, references, event } = planned;
+            let released = put(transaction, store.did(), &diff, &references, placed)?;
+            replace_pending(transaction, sequenced, diff.head.rev, &event)?;
+            fault::point("write.written");
+            nodes = diff.nodes.into_iter().take(KEPT_NODES).map(|node| (node.cid, node.bytes)).collect();
+            head = diff.head.clone();
+            made.push(Ok(Some((Committed { head: diff.head, ops: diff.ops, released }, event))));
         }
-        let rev = Tid::next_after(Some(&head.rev), now_micros(), clock_id).ok_or(WriteError::RevExhausted(head.rev))?;
-        let (writes, references) = resolve(transaction, did, writes)?;
-        let blocks = RecentBlocks { recent: &recent, stored: Blocks(transaction) };
-        let repo = Repo { did, head: Some(&head), blocks: &blocks };
-        let Some(diff) = repo.apply(writes, key, rev)? else {
-            return Ok((head, recent, None));
-        };
-        store::write_blocks(transaction, &diff)?;
-        let released = index(transaction, did, &diff, &references, placed)?;
-        delete_blocks(transaction, &diff)?;
-        store::write_root(transaction, did, &diff.head)?;
-        let event = Event::Commit(Commit::of(did.clone(), &diff)).encode()?;
-        replace_pending(transaction, sequenced, rev, &event)?;
-        fault::point("write.written");
-        let nodes = diff.nodes.into_iter().take(KEPT_NODES).map(|node| (node.cid, node.bytes)).collect();
-        Ok((diff.head.clone(), nodes, Some((Committed { head: diff.head, ops: diff.ops, released }, event))))
+        Ok::<_, WriteError>((head, nodes, made))
     })?;
     // Kept only now that it is committed: after a failure it is read again.
     writing.head = Some(head);
     writing.nodes = nodes;
-    Ok(done)
+    Ok(made)
+}
+
+/// What a write comes to.
+struct Planned {
+    diff: CommitDiff,
+    references: Vec<References>,
+    event: Body,
+}
+
+/// Finds out what a write comes to where the repository stands at `head`; `None` if every record is as it is to be.
+/// Changes nothing.
+fn plan(
+    transaction: &Transaction<'_>,
+    store: &Store,
+    head: &Head,
+    nodes: &HashMap<Cid, Bytes>,
+    waiting: &Waiting,
+    clock_id: u16,
+) -> Result<Option<Planned>, WriteError> {
+    let did = store.did();
+    if waiting.swap_commit.as_ref().is_some_and(|expected| *expected != head.commit) {
+        return Err(WriteError::SwapCommit(head.commit.clone()));
+    }
+    let rev = Tid::next_after(Some(&head.rev), now_micros(), clock_id).ok_or(WriteError::RevExhausted(head.rev))?;
+    let (writes, references) = resolve(transaction, did, &waiting.writes)?;
+    let blocks = RecentBlocks { recent: nodes, stored: Blocks(transaction) };
+    let repo = Repo { did, head: Some(head), blocks: &blocks };
+    let Some(diff) = repo.apply(writes, store.key()?, rev)? else { return Ok(None) };
+    let event = Event::Commit(Commit::of(did.clone(), &diff)).encode()?;
+    Ok(Some(Planned { diff, references, event }))
+}
+
+/// Brings the store to where a commit leaves it; returns the blobs that nothing refers to any more.
+fn put(
+    transaction: &Transaction<'_>,
+    did: &Did,
+    diff: &CommitDiff,
+    references: &[References],
+    placed: &Placed,
+) -> Result<Vec<Cid>, WriteError> {
+    store::write_blocks(transaction, diff)?;
+    let released = index(transaction, did, diff, references, placed)?;
+    delete_blocks(transaction, diff)?;
+    store::write_root(transaction, did, &diff.head)?;
+    Ok(released)
 }
 
 /// What a record that is written refers to.
@@ -286,20 +289,20 @@ struct References {
 fn resolve(
     transaction: &Transaction<'_>,
     did: &Did,
-    prepared: Vec<Prepared>,
+    prepared: &[Prepared],
 ) -> Result<(Vec<Write>, Vec<References>), WriteError> {
     let mut deletions = Vec::new();
     let mut writes = Vec::with_capacity(prepared.len());
     let mut references = Vec::with_capacity(prepared.len());
     for Prepared { write, blobs, backlinks, replaces_links } in prepared {
         let path = write.path().clone();
-        if replaces_links {
-            for backlink in &backlinks {
+        if *replaces_links {
+            for backlink in backlinks {
                 deletions.extend(linking_alike(transaction, did, &path, backlink)?);
             }
         }
-        writes.push(write);
-        references.push(References { path, blobs, backlinks });
+        writes.push(write.clone());
+        references.push(References { path, blobs: blobs.clone(), backlinks: backlinks.clone() });
     }
     deletions.sort();
     deletions.dedup();

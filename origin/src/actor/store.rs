@@ -24,6 +24,7 @@ use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo};
 use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
+use super::line::Line;
 use super::{ActorError, WriteError, blobs};
 use crate::blobstore::Blobstore;
 use crate::db::{Db, DbError, Options, Schema, Step, blocking};
@@ -49,6 +50,8 @@ pub struct Store {
     writing: Arc<tokio::sync::Mutex<Writing>>,
     progress: Arc<Mutex<Progress>>,
     importing: Arc<tokio::sync::Mutex<()>>,
+    /// Writes that wait for the lock.
+    pub(super) line: Mutex<Line>,
     /// Whether somebody is trying again to have its events sequenced.
     retrying: AtomicBool,
 }
@@ -104,6 +107,7 @@ impl Store {
             writing: Arc::default(),
             progress: Arc::default(),
             importing: Arc::default(),
+            line: Mutex::default(),
             retrying: AtomicBool::new(false),
         }
     }

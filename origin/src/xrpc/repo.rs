@@ -247,7 +247,7 @@ async fn apply(
 }
 
 /// Whether an account is active when its turn comes. Blocks.
-fn is_active(app: &App, did: &Did) -> impl FnOnce() -> Result<bool, DbError> + Send + 'static {
+fn is_active(app: &App, did: &Did) -> impl Fn() -> Result<bool, DbError> + Send + 'static {
     let (accounts, did) = (app.accounts().clone(), did.clone());
     move || accounts.is_active_blocking(&did)
 }
