@@ -11,6 +11,7 @@
 //!
 //! Specification: <https://atproto.com/specs/blob>.
 
+mod buffers;
 mod disk;
 mod sniff;
 
@@ -35,14 +36,13 @@ use shared::syntax::Did;
 use crate::config::Blobs;
 use crate::db::{DbError, blocking};
 use crate::random;
+use buffers::Buffer;
 use disk::{Disk, Upload};
 
 /// How many bytes are gathered before they are hashed and written.
 const GATHERED_LEN: usize = 512 * 1024;
 /// How many bytes are read from the disk at once.
 const PIECE_LEN: usize = 256 * 1024;
-/// How many are copied at once that the system has in memory: so few that their place stays in the processor's caches.
-const CACHED_LEN: usize = 64 * 1024;
 /// How many random bytes are in a key.
 const KEY_BYTES: usize = 32;
 
@@ -313,7 +313,7 @@ impl OpenBlob {
                     return Ok(None);
                 }
                 let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-                if let Some(piece) = cached(&file, at, left.min(CACHED_LEN)) {
+                if let Some(piece) = cached(&file, at, left) {
                     let next = at + piece.len() as u64;
                     return Ok(Some((piece, next)));
                 }
@@ -332,10 +332,10 @@ impl OpenBlob {
 /// What the system has in memory of a file from `at` on, at most `length` bytes; `None` if that is nothing, or it cannot
 /// tell.
 fn cached(file: &File, at: u64, length: usize) -> Option<Bytes> {
-    let mut piece = vec![0; length];
-    let read = preadv2(file, &mut [IoSliceMut::new(&mut piece)], at, ReadWriteFlags::NOWAIT).ok()?;
-    piece.truncate(read);
-    (read > 0).then(|| Bytes::from(piece))
+    Buffer::fill(|place| {
+        let length = place.len().min(length);
+        preadv2(file, &mut [IoSliceMut::new(&mut place[..length])], at, ReadWriteFlags::NOWAIT).unwrap_or(0)
+    })
 }
 
 /// Does something with each of `items`, whatever comes of it; the last error.
