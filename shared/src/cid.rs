@@ -170,6 +170,10 @@ impl Cid {
         Self::from_bytes(&base32::decode(digits).ok_or(CidError::Base32)?)
     }
 
+    fn text(&self) -> String {
+        base32::encode_after("b", self.as_bytes())
+    }
+
     /// The binary form.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -305,8 +309,7 @@ impl Repr {
 
 impl fmt::Display for Cid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("b")?;
-        f.write_str(&base32::encode(self.as_bytes()))
+        f.write_str(&self.text())
     }
 }
 
@@ -326,7 +329,7 @@ impl std::str::FromStr for Cid {
 
 impl Serialize for Cid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text())
     }
 }
 
@@ -341,12 +344,36 @@ impl<'de> Deserialize<'de> for Cid {
 pub(crate) mod base32 {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
+    /// What each byte is worth as a digit; [`NONE`] for those that are none.
+    #[expect(clippy::indexing_slicing, reason = "the compiler runs it")]
+    const VALUES: [u8; 256] = {
+        let mut values = [NONE; 256];
+        let mut value = 0;
+        while value < ALPHABET.len() {
+            values[ALPHABET[value] as usize] = value as u8;
+            value += 1;
+        }
+        values
+    };
+    const NONE: u8 = 0x80;
+
     pub(crate) fn encode(bytes: &[u8]) -> String {
-        let mut out = String::with_capacity(bytes.len().div_ceil(5) * 8);
-        let mut bits = 0u32;
-        let mut held = 0;
-        for byte in bytes {
-            bits = bits << 8 | u32::from(*byte);
+        encode_after("", bytes)
+    }
+
+    /// `prefix` and the digits.
+    pub(crate) fn encode_after(prefix: &str, bytes: &[u8]) -> String {
+        let mut out = Vec::with_capacity(prefix.len() + bytes.len().div_ceil(5) * 8);
+        out.extend_from_slice(prefix.as_bytes());
+        let (groups, rest) = bytes.as_chunks::<5>();
+        for [a, b, c, d, e] in groups {
+            let bits = u64::from_be_bytes([0, 0, 0, *a, *b, *c, *d, *e]);
+            let digits: [u8; 8] = std::array::from_fn(|nth| digit(bits >> (35 - 5 * nth)));
+            out.extend_from_slice(&digits);
+        }
+        let (mut bits, mut held) = (0_u64, 0);
+        for byte in rest {
+            bits = bits << 8 | u64::from(*byte);
             held += 8;
             while held >= 5 {
                 held -= 5;
@@ -356,11 +383,16 @@ pub(crate) mod base32 {
         if held > 0 {
             out.push(digit(bits << (5 - held)));
         }
-        out
+        // It is ASCII.
+        String::from_utf8(out).unwrap_or_default()
     }
 
-    fn digit(bits: u32) -> char {
-        ALPHABET.get((bits & 31) as usize).map_or('a', |byte| char::from(*byte))
+    fn digit(bits: u64) -> u8 {
+        ALPHABET.get((bits & 31) as usize).copied().unwrap_or_default()
+    }
+
+    fn value(digit: u8) -> u8 {
+        VALUES.get(usize::from(digit)).copied().unwrap_or(NONE)
     }
 
     /// `None` for a digit outside the alphabet, a length that no byte string has, or non-zero trailing bits.
@@ -369,15 +401,27 @@ pub(crate) mod base32 {
             return None;
         }
         let mut out = Vec::with_capacity(text.len() * 5 / 8);
-        let mut bits = 0u32;
-        let mut held = 0;
-        for digit in text.bytes() {
-            let value = match digit {
-                b'a'..=b'z' => digit - b'a',
-                b'2'..=b'7' => digit - b'2' + 26,
-                _ => return None,
-            };
-            bits = bits << 5 | u32::from(value);
+        let (groups, rest) = text.as_bytes().as_chunks::<8>();
+        for group in groups {
+            let (mut bits, mut all) = (0_u64, 0);
+            for digit in group {
+                let value = value(*digit);
+                all |= value;
+                bits = bits << 5 | u64::from(value);
+            }
+            if all & NONE != 0 {
+                return None;
+            }
+            let [_, _, _, bytes @ ..] = bits.to_be_bytes();
+            out.extend_from_slice(&bytes);
+        }
+        let (mut bits, mut held) = (0_u64, 0);
+        for digit in rest {
+            let value = value(*digit);
+            if value == NONE {
+                return None;
+            }
+            bits = bits << 5 | u64::from(value);
             held += 5;
             if held >= 8 {
                 held -= 8;
@@ -445,7 +489,17 @@ mod tests {
     fn base32_round_trips_every_length() {
         let bytes: Vec<u8> = (0..=255).collect();
         for len in 0..64 {
-            assert_eq!(base32::decode(&base32::encode(&bytes[..len])).unwrap(), bytes[..len]);
+            let text = base32::encode(&bytes[..len]);
+            assert_eq!(base32::decode(&text).unwrap(), bytes[..len]);
+            // No digit may be another character, wherever it stands.
+            for (at, _) in text.char_indices() {
+                for wrong in ["A", "0", "1", "8", "=", "\u{7f}", "\0"] {
+                    let mut broken = text.clone();
+                    broken.replace_range(at..=at, wrong);
+                    assert_eq!(base32::decode(&broken), None, "{broken}");
+                }
+            }
         }
+        assert_eq!(base32::encode(b"foobar"), "mzxw6ytboi");
     }
 }
