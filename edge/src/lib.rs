@@ -21,10 +21,19 @@
         clippy::unwrap_used
     )
 )]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed"))]
 
+pub mod answer;
+pub mod counters;
 pub mod error;
+pub mod fresh;
 pub mod gateway;
+pub mod host;
 #[cfg(target_arch = "wasm32")]
 mod origin;
+pub mod placement;
+pub mod read;
+pub mod replica;
 #[cfg(target_arch = "wasm32")]
 mod shell;
+pub mod sql;

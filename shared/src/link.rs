@@ -24,7 +24,7 @@ pub use message::{
     RegisterAnswer, Registered, Replica,
 };
 pub use push::{Ack, Change, Outcome, PublicBlob, Push, PushedCommit, State};
-pub use snapshot::{Item, Record, Revision, SnapshotError, SnapshotHead, SnapshotReader, SnapshotWriter};
+pub use snapshot::{Item, Record, Reference, Revision, SnapshotError, SnapshotHead, SnapshotReader, SnapshotWriter};
 pub use trust::{
     BodyDigest, FeedKeys, ForwardKeys, HEADER_PREFIX, KeyError, MIN_KEY_LEN, Request, TrustError, Vouched,
     WINDOW_SECONDS,

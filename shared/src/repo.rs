@@ -58,6 +58,12 @@ pub trait Blockstore {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlockstoreError>;
 }
 
+impl<S: Blockstore + ?Sized> Blockstore for &S {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, BlockstoreError> {
+        (**self).get(cid)
+    }
+}
+
 /// A failure of the store behind a [`Blockstore`].
 pub type BlockstoreError = Box<dyn std::error::Error + Send + Sync>;
 

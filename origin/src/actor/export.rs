@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::cid::Cid;
-use shared::link::{PublicBlob, Record, Revision, SnapshotHead, SnapshotWriter};
+use shared::link::{PublicBlob, Record, Reference, Revision, SnapshotHead, SnapshotWriter};
 use shared::repo::car;
 use shared::repo::export::{Export as Walk, Repeats};
 use shared::syntax::{Did, Nsid, RecordKey, Tid};
@@ -299,6 +299,7 @@ impl Out {
             }
             self.records(store, &mut writer)?;
             self.blobs(store, &mut writer)?;
+            self.references(store, &mut writer)?;
         }
         writer.end(&mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
     }
@@ -342,6 +343,28 @@ impl Out {
             return Ok(());
         }
         writer.blobs(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
+    }
+
+    fn references(&mut self, store: &Connection, writer: &mut SnapshotWriter) -> Result<(), Stop> {
+        let sql = r#"SELECT "record"."collection" || '/' || "record"."rkey", "record_blob"."blobCid" FROM "record_blob"
+                     JOIN "record" ON "record"."uri" = "record_blob"."recordUri""#;
+        let mut statement = store.prepare_cached(sql).map_err(DbError::from)?;
+        let mut rows = statement.query([]).map_err(DbError::from)?;
+        let mut some = Vec::with_capacity(PIECE);
+        while let Some(row) = rows.next().map_err(DbError::from)? {
+            let (path, blob): (String, String) =
+                (row.get(0).map_err(DbError::from)?, row.get(1).map_err(DbError::from)?);
+            some.extend(Cid::parse(&blob).ok().map(|blob| Reference { path, blob }));
+            if some.len() == PIECE {
+                writer.references(&some, &mut self.buffer).map_err(ReadError::Unreplicable)?;
+                some.clear();
+                self.flush_full()?;
+            }
+        }
+        if some.is_empty() {
+            return Ok(());
+        }
+        writer.references(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
     }
 
     fn flush_full(&mut self) -> Result<(), Stop> {

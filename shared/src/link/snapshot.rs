@@ -1,7 +1,7 @@
 //! A snapshot: an account as a stream, from one read transaction of the origin into a new replica.
 //!
 //! The stream is length-prefixed pieces, framed like the sections of a CAR file; the first byte of a piece is its kind.
-//! A [`SnapshotHead`] comes first, an end with counts last, in between come blocks, records and blobs as they are read
+//! A [`SnapshotHead`] comes first, an end with counts last, in between come blocks, records, blobs and references as they are read
 //! from the store. Neither side ever holds more than a piece. A stream without its end is no snapshot, whatever the
 //! connection says; pieces of a kind that is not known are passed over.
 //!
@@ -23,6 +23,7 @@ const HEAD: u8 = 1;
 const BLOCK: u8 = 2;
 const RECORDS: u8 = 3;
 const BLOBS: u8 = 4;
+const REFERENCES: u8 = 5;
 
 /// What a snapshot begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +57,22 @@ pub struct Record {
     pub cid: Cid,
 }
 
+/// A record refers to a blob, which need not be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The repository path.
+    pub path: String,
+    /// The blob.
+    pub blob: Cid,
+}
+
 /// What the stream is counted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Counts {
     blocks: u64,
     records: u64,
     blobs: u64,
+    references: u64,
 }
 
 /// One piece of a snapshot, as it is read.
@@ -75,6 +86,8 @@ pub enum Item {
     Records(Vec<Record>),
     /// Some of the public blobs, each once, in no order.
     Blobs(Vec<PublicBlob>),
+    /// Some of the references, each once, in no order.
+    References(Vec<Reference>),
     /// The end: everything has arrived.
     End,
 }
@@ -144,6 +157,15 @@ impl SnapshotWriter {
     pub fn blobs(&mut self, blobs: &[PublicBlob], out: &mut Vec<u8>) -> Result<(), LinkError> {
         self.counts.blobs += blobs.len() as u64;
         message(BLOBS, &blobs, out)
+    }
+
+    /// Appends some references; a thousand or so are a good piece.
+    ///
+    /// # Errors
+    /// [`LinkError::TooLong`] when they do not fit one.
+    pub fn references(&mut self, references: &[Reference], out: &mut Vec<u8>) -> Result<(), LinkError> {
+        self.counts.references += references.len() as u64;
+        message(REFERENCES, &references, out)
     }
 
     /// Appends the end.
@@ -240,6 +262,7 @@ impl SnapshotReader {
             }
             RECORDS => Item::Records(list(&content, &mut self.counts.records)?),
             BLOBS => Item::Blobs(list(&content, &mut self.counts.blobs)?),
+            REFERENCES => Item::References(list(&content, &mut self.counts.references)?),
             END => {
                 let said: Counts = decode(&content)?;
                 if said != self.counts {

@@ -177,6 +177,7 @@ fn snapshot(items: &[Item]) -> Vec<u8> {
             Item::Block(block) => writer.block(&block.cid, &block.bytes, &mut out),
             Item::Records(records) => writer.records(records, &mut out).unwrap(),
             Item::Blobs(blobs) => writer.blobs(blobs, &mut out).unwrap(),
+            Item::References(references) => writer.references(references, &mut out).unwrap(),
             Item::Head(_) | Item::End => {}
         }
     }
@@ -348,7 +349,14 @@ fn any_pull_answer() -> impl Strategy<Value = PullAnswer> {
 
 fn any_item() -> impl Strategy<Value = Item> {
     let block = prop::collection::vec(any::<u8>(), 0..400).prop_map(|bytes| Item::Block(block(&bytes)));
-    prop_oneof![block, any_records().prop_map(Item::Records), any_blobs().prop_map(Item::Blobs)]
+    let reference = |record: Record| Reference { path: record.path, blob: record.cid };
+    let references = any_records().prop_map(move |records| records.into_iter().map(reference).collect());
+    prop_oneof![
+        block,
+        any_records().prop_map(Item::Records),
+        any_blobs().prop_map(Item::Blobs),
+        references.prop_map(Item::References)
+    ]
 }
 
 proptest! {

@@ -78,24 +78,25 @@ fn mark(cid: &Cid) -> u64 {
 ///
 /// After an error nothing follows.
 #[derive(Debug)]
-pub struct Export<'s, S> {
-    blocks: &'s S,
+pub struct Export<S> {
+    blocks: S,
     commit: Option<Cid>,
-    walk: Walk<'s, S>,
+    walk: Walk<S>,
     repeats: Repeats,
     /// Of the repeated records, those that are out.
     sent: HashSet<Cid>,
     ended: bool,
 }
 
-impl<'s, S: Blockstore> Export<'s, S> {
-    /// An export of the repository whose commit is `commit` over the tree `data`.
+impl<S: Blockstore + Clone> Export<S> {
+    /// An export of the repository whose commit is `commit` over the tree `data`. `blocks` is cloned once: a reference, or
+    /// a shared pointer where the export has to stand by itself.
     #[must_use]
-    pub fn new(blocks: &'s S, commit: Cid, data: Cid, repeats: Repeats) -> Self {
+    pub fn new(blocks: S, commit: Cid, data: Cid, repeats: Repeats) -> Self {
         Self {
-            blocks,
             commit: Some(commit),
-            walk: Walk::new(blocks, data),
+            walk: Walk::new(blocks.clone(), data),
+            blocks,
             repeats,
             sent: HashSet::new(),
             ended: false,
@@ -127,7 +128,7 @@ impl<'s, S: Blockstore> Export<'s, S> {
     }
 }
 
-impl<S: Blockstore> Iterator for Export<'_, S> {
+impl<S: Blockstore + Clone> Iterator for Export<S> {
     type Item = Result<Block, MstError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -194,7 +194,7 @@ impl Edge {
                         copy.records.extend(records.into_iter().map(|record| (record.path, record.cid)));
                     }
                     Item::Blobs(blobs) => copy.blobs.extend(blobs.into_iter().map(|blob| blob.cid)),
-                    Item::End => {}
+                    Item::References(_) | Item::End => {}
                 }
             }
         }

@@ -175,7 +175,9 @@ async fn many_consumers_get_every_event_once_while_it_is_written() {
             2 => last,
             _ => last * n / 40,
         };
-        let mut consumer = connect(&sequencer, Some(cursor), POLICY);
+        // On a busy machine a reader may not get a turn for a while.
+        let patient = Policy { patience: Duration::from_secs(30), ..POLICY };
+        let mut consumer = connect(&sequencer, Some(cursor), patient);
         readers.push(tokio::spawn(async move {
             for expected in cursor + 1..cursor + 1500 {
                 assert_eq!(consumer.seq().await, expected);

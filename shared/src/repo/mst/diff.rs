@@ -22,8 +22,8 @@ pub struct Change {
 /// error nothing follows.
 #[derive(Debug)]
 pub struct Diff<'s, S> {
-    before: Cursor<'s, S>,
-    after: Cursor<'s, S>,
+    before: Cursor<&'s S>,
+    after: Cursor<&'s S>,
 }
 
 /// What to do next, decided while both cursors are borrowed.

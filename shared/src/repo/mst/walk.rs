@@ -28,14 +28,14 @@ pub enum Step {
 
 /// A checked walk over a tree, in order.
 #[derive(Debug)]
-pub struct Walk<'s, S> {
-    cursor: Cursor<'s, S>,
+pub struct Walk<S> {
+    cursor: Cursor<S>,
 }
 
-impl<'s, S: Blockstore> Walk<'s, S> {
+impl<S: Blockstore> Walk<S> {
     /// A walk over the tree with this root.
     #[must_use]
-    pub fn new(blocks: &'s S, root: Cid) -> Self {
+    pub fn new(blocks: S, root: Cid) -> Self {
         Self { cursor: Cursor::new(blocks, root) }
     }
 
@@ -51,7 +51,7 @@ impl<'s, S: Blockstore> Walk<'s, S> {
     }
 }
 
-impl<S: Blockstore> Iterator for Walk<'_, S> {
+impl<S: Blockstore> Iterator for Walk<S> {
     type Item = Result<Step, MstError>;
 
     /// After an error nothing follows.
@@ -90,8 +90,8 @@ pub(super) enum Next<'c> {
 
 /// The walk itself, which can also pass by a subtree unopened.
 #[derive(Debug)]
-pub(super) struct Cursor<'s, S> {
-    blocks: &'s S,
+pub(super) struct Cursor<S> {
+    blocks: S,
     /// The tree that is not entered yet.
     root: Option<Cid>,
     path: Vec<Place>,
@@ -124,8 +124,8 @@ impl Place {
     }
 }
 
-impl<'s, S: Blockstore> Cursor<'s, S> {
-    pub(super) fn new(blocks: &'s S, root: Cid) -> Self {
+impl<S: Blockstore> Cursor<S> {
+    pub(super) fn new(blocks: S, root: Cid) -> Self {
         Self { blocks, root: Some(root), path: Vec::new(), last: "".into() }
     }
 
