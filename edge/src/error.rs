@@ -10,6 +10,8 @@ use serde_json::json;
 pub enum Refusal {
     /// 404: nothing is served to the public at this path.
     NotFound,
+    /// 429: this client asks too often.
+    TooMany,
     /// 500: this Worker is not set up, or the platform failed it.
     Internal,
     /// 503: the origin cannot be reached; trying again helps.
@@ -22,6 +24,7 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::NotFound => 404,
+            Self::TooMany => 429,
             Self::Internal => 500,
             Self::OriginAway => 503,
         }
@@ -36,8 +39,8 @@ impl Refusal {
             ("access-control-allow-origin", "*"),
             ("x-edge", "reply"),
         ];
-        if self == Self::OriginAway {
-            // Seconds: an origin that is being replaced is back in a few.
+        if matches!(self, Self::OriginAway | Self::TooMany) {
+            // Seconds: an origin that is being replaced is back in a few, and so is a client's share.
             headers.push(("retry-after", "5"));
         }
         headers
@@ -48,6 +51,7 @@ impl Refusal {
     pub fn body(self) -> String {
         let (error, message) = match self {
             Self::NotFound => ("NotFound", "nothing is served here"),
+            Self::TooMany => ("RateLimitExceeded", "Rate Limit Exceeded"),
             Self::Internal => ("InternalServerError", "Internal Server Error"),
             Self::OriginAway => ("NotEnoughResources", "the server cannot be reached at the moment"),
         };

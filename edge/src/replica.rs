@@ -31,7 +31,7 @@ use std::rc::Rc;
 use shared::cid::Cid;
 use shared::link::{LinkError, Position, Region, State, decode, encode};
 use shared::repo::Head;
-use shared::syntax::{Did, Tid};
+use shared::syntax::{Did, Handle, Tid};
 
 use crate::fresh::{Freshness, Standing, Verdict};
 use crate::sql::{Columns, Sql, SqlError, Value};
@@ -106,15 +106,15 @@ enum Known {
 #[derive(Debug)]
 pub struct Replica<S> {
     sql: Rc<S>,
-    known: RefCell<Known>,
+    known: Rc<RefCell<Known>>,
     /// Until when the replica's own last question lets it serve.
-    until: Cell<u64>,
+    until: Rc<Cell<u64>>,
     /// When it was last known to be fresh.
-    fresh_at: Cell<u64>,
+    fresh_at: Rc<Cell<u64>>,
     /// The exports that are on their way, for which blocks are kept that are not in the tree any more.
     exports: Rc<Cell<usize>>,
     /// Why it has to be filled anew, if that was not asked for.
-    trouble: Cell<Option<&'static str>>,
+    trouble: Rc<Cell<Option<&'static str>>>,
 }
 
 /// What a replica is, to who would read from it or fill it.
@@ -134,11 +134,24 @@ impl<S: Sql> Replica<S> {
     pub fn new(sql: S) -> Self {
         Self {
             sql: Rc::new(sql),
-            known: RefCell::default(),
-            until: Cell::default(),
-            fresh_at: Cell::default(),
+            known: Rc::default(),
+            until: Rc::default(),
+            fresh_at: Rc::default(),
             exports: Rc::default(),
-            trouble: Cell::default(),
+            trouble: Rc::default(),
+        }
+    }
+
+    /// The same replica once more, for who works on it while others do.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            sql: Rc::clone(&self.sql),
+            known: Rc::clone(&self.known),
+            until: Rc::clone(&self.until),
+            fresh_at: Rc::clone(&self.fresh_at),
+            exports: Rc::clone(&self.exports),
+            trouble: Rc::clone(&self.trouble),
         }
     }
 
@@ -161,6 +174,14 @@ impl<S: Sql> Replica<S> {
     pub fn identity(&self) -> Result<Option<shared::link::Replica>, ReplicaError> {
         let held = self.held()?;
         Ok(held.map(|held| shared::link::Replica { account: held.account.clone(), region: held.region.clone() }))
+    }
+
+    /// The account's handle, as far as is known.
+    ///
+    /// # Errors
+    /// A [`ReplicaError`].
+    pub fn handle(&self) -> Result<Option<Handle>, ReplicaError> {
+        Ok(self.held()?.and_then(|held| held.state.as_ref()?.handle.clone()))
     }
 
     /// Where it stands, to be pulled from there.

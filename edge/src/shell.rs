@@ -1,36 +1,47 @@
-//! The platform's events: each is planned by the pure part and carried out by the shell.
+//! The platform's events: each is planned by the pure part and carried out here.
 //!
-//! Requests and responses stay the platform's own objects from end to end, so bodies stream beside the wasm and never
-//! through it.
+//! Requests and responses that the edge only passes on stay the platform's own objects from end to end, so that their
+//! bodies stream beside the wasm and never through it.
+
+mod blobs;
+mod database;
+mod gateway;
+mod host_object;
+mod message;
+mod origin;
+mod replica_object;
+
+use std::cell::OnceCell;
+use std::rc::Rc;
 
 use worker::{Context, Env, console_error, event};
 
 use crate::error::Refusal;
-use crate::gateway::{Plan, plan};
-use crate::origin;
+use crate::settings::Settings;
 
 #[event(fetch)]
-async fn fetch(request: web_sys::Request, env: Env, _context: Context) -> worker::Result<web_sys::Response> {
-    match plan(&request.url()) {
-        Plan::Forward => match origin::forward(&request, &env).await {
-            Ok(response) => Ok(response),
-            Err(refusal) => reply(refusal),
-        },
-        Plan::Reply(refusal) => reply(refusal),
-    }
+async fn fetch(request: web_sys::Request, env: Env, context: Context) -> worker::Result<web_sys::Response> {
+    let Some(settings) = settings(&env) else { return message::refused(Refusal::Internal) };
+    gateway::answer(request, env, context, settings).await
 }
 
-/// The response that `refusal` stands for.
-fn reply(refusal: Refusal) -> worker::Result<web_sys::Response> {
-    if refusal == Refusal::Internal {
-        console_error!("answered a request with an internal error");
-    }
-    let headers = web_sys::Headers::new()?;
-    for (name, value) in refusal.headers() {
-        headers.set(name, value)?;
-    }
-    let init = web_sys::ResponseInit::new();
-    init.set_status(refusal.status());
-    init.set_headers(&headers);
-    Ok(web_sys::Response::new_with_opt_str_and_init(Some(&refusal.body()), &init)?)
+thread_local! {
+    static SETTINGS: OnceCell<Option<Rc<Settings>>> = const { OnceCell::new() };
+}
+
+/// The settings, read once in an isolate, whose variables never change; `None` if they make no sense, which is logged.
+fn settings(env: &Env) -> Option<Rc<Settings>> {
+    let read = || {
+        let variable = |name: &str| match env.var(name) {
+            Ok(value) => Some(value.to_string()),
+            Err(_) => env.secret(name).ok().map(|secret| secret.to_string()),
+        };
+        Settings::read(variable).map(Rc::new).inspect_err(|problem| console_error!("{problem}")).ok()
+    };
+    SETTINGS.with(|settings| settings.get_or_init(read).clone())
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    worker::Date::now().as_millis()
 }

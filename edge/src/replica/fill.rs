@@ -48,6 +48,17 @@ impl<S: Sql> Replica<S> {
         Ok(Filling::default())
     }
 
+    /// Takes a snapshot for a replica that has begun.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Unexpected`] if it has not, or is somebody else's.
+    pub fn resume(&self, account: &Did) -> Result<Filling, ReplicaError> {
+        match self.held()? {
+            Some(held) if held.account == *account && held.phase == Phase::Filling => Ok(Filling::default()),
+            _ => Err(ReplicaError::Unexpected("a snapshot")),
+        }
+    }
+
     /// Takes a chunk of the snapshot.
     ///
     /// # Errors

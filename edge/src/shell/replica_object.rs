@@ -1,0 +1,412 @@
+//! The object of a replica: [`Replica`] with the platform's database, clock and network around it.
+//!
+//! It asks the origin whatever it has to, once for all readers who wait: to be filled, and for what it missed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use futures_util::future::{FutureExt as _, LocalBoxFuture, Shared};
+use futures_util::{StreamExt as _, stream};
+use shared::link::{
+    self, Lease, Position, Pull, PullAnswer, Push, Register, RegisterAnswer, Registered, Replica as Identity,
+};
+use wasm_bindgen_futures::spawn_local;
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, State, console_error, console_warn, durable_object,
+};
+
+use super::database::Database;
+use super::message::{nothing, read, said};
+use super::origin::{self, Told};
+use super::{message, now, settings};
+use crate::answer::{Answer, Mark};
+use crate::fresh::{Freshness, Verdict};
+use crate::inner::{self, BlobAsked, BlobTold, Filled, KnownAsked, KnownTold, Learned, ReadAsked, Unanswered};
+use crate::read::Read;
+use crate::replica::{CarBody, Export, Gate, Outcome, Presence, Replica};
+use crate::settings::Settings;
+
+/// How often a replica looks whether anybody still reads it, and after how long without readers it ends. Milliseconds.
+const LOOK: u64 = 24 * 60 * 60 * 1000;
+const UNREAD: u64 = 7 * LOOK;
+/// How many answers in a row a pull goes on for.
+const PAGES: usize = 50;
+/// How long an account that is too large is left alone. Milliseconds.
+const TOO_LARGE: u64 = 10 * 60 * 1000;
+
+/// The durable object of one account in one region.
+#[durable_object]
+pub struct ReplicaObject {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    state: State,
+    env: Env,
+    replica: Replica<Database>,
+    /// The pull that is under way; whether the origin answered.
+    pulling: RefCell<Option<Shared<LocalBoxFuture<'static, bool>>>>,
+    /// Whether a snapshot is on its way.
+    filling: Cell<bool>,
+    /// Until when it is not tried to fill it: the account is too large.
+    left_alone: Cell<u64>,
+}
+
+impl DurableObject for ReplicaObject {
+    fn new(state: State, env: Env) -> Self {
+        let replica = Replica::new(Database::of(&state));
+        let inner = Inner {
+            state,
+            env,
+            replica,
+            pulling: RefCell::default(),
+            filling: Cell::default(),
+            left_alone: Cell::default(),
+        };
+        Self { inner: Rc::new(inner) }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        let Some(settings) = settings(&self.inner.env) else { return Response::error("not set up", 500) };
+        let (path, body) = (request.path(), request.bytes().await?);
+        match path.as_str() {
+            inner::replica::READ => self.inner.read(&settings, &read::<ReadAsked>(&body)?).await,
+            inner::replica::BLOB => said(&self.inner.blob(&settings, &read::<BlobAsked>(&body)?).await?),
+            inner::replica::KNOWN => said(&self.inner.known(&settings, &read::<KnownAsked>(&body)?).await?),
+            inner::replica::PUSH => self.inner.push(&body),
+            inner::replica::FILL => said(&self.inner.fill(&settings, read(&body)?).await?),
+            inner::replica::DROP => {
+                self.inner.forget().await?;
+                nothing()
+            }
+            _ => Response::error("no such path", 404),
+        }
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        let Some(identity) = self.inner.replica.identity().map_err(failed)? else { return nothing() };
+        let unread = now().saturating_sub(self.inner.replica.read_at().map_err(failed)?);
+        match settings(&self.inner.env) {
+            Some(settings) if unread > UNREAD => {
+                // If the origin does not hear it, it hears from the next push that there is nothing.
+                let _unheard = origin::send(&settings, link::UNREGISTER, &identity).await;
+                self.inner.learned(&identity, false).await;
+                self.inner.forget().await?;
+            }
+            _ => self.inner.look_later().await?,
+        }
+        nothing()
+    }
+}
+
+/// A replica that may answer, and whether what it answers may be old.
+enum Ready {
+    Yes { stale: bool },
+    No(Unanswered),
+}
+
+impl Inner {
+    async fn read(&self, settings: &Settings, asked: &ReadAsked) -> Result<Response> {
+        let Some(call) = Read::parse(&asked.nsid, &asked.query) else { return unanswered(Unanswered::Forward) };
+        let stale = match self.ready(settings, &asked.fresh).await? {
+            Ready::Yes { stale } => stale,
+            Ready::No(why) => return unanswered(why),
+        };
+        let answer = match self.replica.read(&call).map_err(failed)? {
+            Outcome::Answer(answer) => answer.unless_known(asked.if_none_match.as_deref()),
+            Outcome::Forward => return unanswered(Unanswered::Forward),
+        };
+        let mark = if stale { Mark::Stale } else { Mark::Hit };
+        let Answer { status, headers, body } = answer;
+        match body {
+            Some(CarBody::Repo(export)) => {
+                let headers = message::headers(&Answer::<()> { status, headers, body: None }.marked(mark).headers)?;
+                let builder = Response::builder().with_status(status).with_headers(headers);
+                if asked.head { Ok(builder.empty()) } else { builder.from_stream(chunks(*export)) }
+            }
+            Some(CarBody::Whole(body)) => {
+                let answer = Answer { status, headers, body: Some(body) };
+                Ok(message::response(answer, mark, asked.head)?.into())
+            }
+            None => Ok(message::response(Answer { status, headers, body: None }, mark, asked.head)?.into()),
+        }
+    }
+
+    async fn blob(&self, settings: &Settings, asked: &BlobAsked) -> Result<BlobTold> {
+        let stale = match self.ready(settings, &asked.fresh).await? {
+            Ready::Yes { stale } => stale,
+            Ready::No(why) => return Ok(BlobTold::Unanswered(why)),
+        };
+        Ok(match self.replica.blob(&asked.cid).map_err(failed)? {
+            Outcome::Answer(Gate::Open { mime_type, size }) => BlobTold::Open { mime_type, size, stale },
+            Outcome::Answer(Gate::Refused(refusal)) => BlobTold::Refused { body: refusal.to_json(), stale },
+            Outcome::Forward => BlobTold::Unanswered(Unanswered::Forward),
+        })
+    }
+
+    async fn known(&self, settings: &Settings, asked: &KnownAsked) -> Result<KnownTold> {
+        let stale = match self.ready(settings, &asked.fresh).await? {
+            Ready::Yes { stale } => stale,
+            Ready::No(why) => return Ok(KnownTold::Unanswered(why)),
+        };
+        Ok(match self.replica.well_known(&asked.handle).map_err(failed)? {
+            Some(_) => KnownTold::Yes { stale },
+            None => KnownTold::Unanswered(Unanswered::Forward),
+        })
+    }
+
+    fn push(self: &Rc<Self>, body: &[u8]) -> Result<Response> {
+        let push: Push = read(body)?;
+        let handle = self.replica.handle().map_err(failed)?;
+        let ack = self.replica.push(&push, body, now()).map_err(failed)?;
+        if let Some(trouble) = self.replica.trouble() {
+            console_error!("the replica of {} could not take a change and is filled anew: {trouble}", push.account);
+        }
+        if self.replica.handle().map_err(failed)? != handle {
+            let inner = Rc::clone(self);
+            spawn_local(async move {
+                if let Ok(Some(identity)) = inner.replica.identity() {
+                    inner.learned(&identity, true).await;
+                }
+            });
+        }
+        said(&ack)
+    }
+
+    /// Whether it may answer a read that brings `fresh`; it pulls before, if it has to.
+    async fn ready(&self, settings: &Settings, fresh: &Freshness) -> Result<Ready> {
+        let mut away = false;
+        // Twice: what it pulled may have led to more.
+        for _ in 0..3 {
+            match self.replica.presence().map_err(failed)? {
+                Presence::Absent => return Ok(Ready::No(Unanswered::Absent)),
+                Presence::Filling => return Ok(Ready::No(Unanswered::Filling)),
+                Presence::Serving => {}
+            }
+            match self.replica.judge(fresh, now(), away, settings.max_stale).map_err(failed)? {
+                Verdict::Fresh => return Ok(Ready::Yes { stale: false }),
+                Verdict::Stale => return Ok(Ready::Yes { stale: true }),
+                Verdict::TooOld => return Ok(Ready::No(Unanswered::TooOld)),
+                Verdict::Pull => away = !self.pulled(settings, fresh.position).await,
+            }
+        }
+        Ok(Ready::No(Unanswered::Forward))
+    }
+}
+
+impl Inner {
+    /// Pulls, together with whoever else waits for it. Whether the origin answered.
+    async fn pulled(&self, settings: &Settings, region: Position) -> bool {
+        let under_way = self.pulling.borrow().clone();
+        let pull = match under_way {
+            Some(pull) => pull,
+            None => {
+                let (replica, settings) = (self.replica.share(), settings.clone());
+                let (state, identity) = (self.state.storage(), self.replica.identity());
+                let pull = async move {
+                    let Ok(Some(identity)) = identity else { return true };
+                    match pull(&replica, &settings, identity, region).await {
+                        Ok(Pulled::Done) => true,
+                        Ok(Pulled::NotHosted) => {
+                            if let Err(error) = state.delete_all().await {
+                                console_error!("a replica cannot be deleted: {error}");
+                            }
+                            replica.emptied();
+                            true
+                        }
+                        Ok(Pulled::Away) => false,
+                        Err(error) => {
+                            console_error!("a pull failed: {error}");
+                            true
+                        }
+                    }
+                };
+                let pull = pull.boxed_local().shared();
+                *self.pulling.borrow_mut() = Some(pull.clone());
+                pull
+            }
+        };
+        let answered = pull.clone().await;
+        let mut under_way = self.pulling.borrow_mut();
+        if under_way.as_ref().is_some_and(|current| current.ptr_eq(&pull)) {
+            *under_way = None;
+        }
+        answered
+    }
+
+    /// Has it filled, if it is not, and no snapshot is on its way already.
+    async fn fill(self: &Rc<Self>, settings: &Rc<Settings>, identity: Identity) -> Result<Filled> {
+        if self.replica.presence().map_err(failed)? == Presence::Serving || self.filling.get() {
+            return Ok(Filled::Hosted);
+        }
+        if now() < self.left_alone.get() {
+            return Ok(Filled::Not);
+        }
+        self.filling.set(true);
+        let registered = self.register(settings, &identity).await;
+        let Ok(Ok(registered)) = registered else {
+            self.filling.set(false);
+            return match registered {
+                Ok(Err(filled)) => Ok(filled),
+                Ok(Ok(_)) => Ok(Filled::Not),
+                Err(error) => Err(error),
+            };
+        };
+        let (inner, settings) = (Rc::clone(self), Rc::clone(settings));
+        spawn_local(async move {
+            let account = identity.account.clone();
+            match inner.snapshot(&settings, &identity, registered).await {
+                Ok(true) => inner.learned(&identity, true).await,
+                Ok(false) => {}
+                Err(error) => console_warn!("the replica of {account} was not filled: {error}"),
+            }
+            inner.filling.set(false);
+        });
+        Ok(Filled::Hosted)
+    }
+
+    /// Registers; else what is to be told.
+    async fn register(
+        &self,
+        settings: &Settings,
+        identity: &Identity,
+    ) -> Result<std::result::Result<Registered, Filled>> {
+        // It must be there when the first push comes, which may be before the answer.
+        let _begun = self.replica.begin(&identity.account, &identity.region, now()).map_err(failed)?;
+        let question = Register { replica: identity.clone() };
+        Ok(match origin::ask::<RegisterAnswer>(settings, link::REGISTER, &question).await {
+            Told::Answer(RegisterAnswer::Registered(registered)) if registered.bytes > settings.max_replica_bytes => {
+                let _unheard = origin::send(settings, link::UNREGISTER, identity).await;
+                self.forget().await?;
+                self.left_alone.set(now() + TOO_LARGE);
+                Err(Filled::Not)
+            }
+            Told::Answer(RegisterAnswer::Registered(registered)) => Ok(registered),
+            Told::Answer(RegisterAnswer::NotHosted) => {
+                self.forget().await?;
+                Err(Filled::NotHosted)
+            }
+            Told::Refused(_) | Told::Away => {
+                self.forget().await?;
+                Err(Filled::Not)
+            }
+        })
+    }
+
+    /// Takes the snapshot. Whether it is whole.
+    async fn snapshot(&self, settings: &Settings, identity: &Identity, registered: Registered) -> Result<bool> {
+        let mut filling = self.replica.resume(&identity.account).map_err(failed)?;
+        let mut response = match origin::send(settings, link::SNAPSHOT, identity).await {
+            Told::Answer(response) => response,
+            Told::Refused(404) => {
+                self.forget().await?;
+                return Ok(false);
+            }
+            // It is too large to be told.
+            Told::Refused(422) => {
+                let _unheard = origin::send(settings, link::UNREGISTER, identity).await;
+                self.forget().await?;
+                self.left_alone.set(now() + TOO_LARGE);
+                return Ok(false);
+            }
+            Told::Refused(_) | Told::Away => return Ok(false),
+        };
+        let mut stream = response.stream()?;
+        while let Some(chunk) = stream.next().await {
+            self.replica.fill(&mut filling, chunk?.into()).map_err(failed)?;
+        }
+        self.replica.finish(filling, registered.position, now()).map_err(failed)?;
+        self.look_later().await?;
+        Ok(true)
+    }
+
+    /// Forgets everything.
+    async fn forget(&self) -> Result<()> {
+        self.state.storage().delete_alarm().await?;
+        self.state.storage().delete_all().await?;
+        self.replica.emptied();
+        Ok(())
+    }
+
+    async fn look_later(&self) -> Result<()> {
+        self.state.storage().set_alarm(std::time::Duration::from_millis(LOOK)).await
+    }
+
+    /// Tells the region's host object that there is a replica, or none any more.
+    async fn learned(&self, replica: &Identity, here: bool) {
+        let told = async {
+            let handle = self.replica.handle().map_err(failed)?;
+            let host = self.env.durable_object("HOSTS")?.get_by_name(replica.region.as_str())?;
+            message::ask::<()>(&host, inner::host::LEARN, &Learned { replica: replica.clone(), handle, here }).await
+        };
+        if let Err(error) = told.await {
+            console_warn!("the host object was not told of a replica: {error}");
+        }
+    }
+}
+
+/// What came of a pull.
+enum Pulled {
+    /// What there was is made, or the replica is to be filled anew.
+    Done,
+    /// There is no such account any more.
+    NotHosted,
+    /// The origin did not answer.
+    Away,
+}
+
+async fn pull(
+    replica: &Replica<Database>,
+    settings: &Settings,
+    identity: Identity,
+    region: Position,
+) -> Result<Pulled> {
+    for _ in 0..PAGES {
+        let asked_at = now();
+        let position = replica.position().map_err(failed)?;
+        let question = Pull { replica: identity.clone(), position };
+        match origin::ask::<PullAnswer>(settings, link::PULL, &question).await {
+            Told::Answer(PullAnswer::Changes { pushes, more, lease }) => {
+                let until = Lease::edge_until(lease, asked_at);
+                replica.pulled(&pushes, more, region, until, now()).map_err(failed)?;
+                if let Some(trouble) = replica.trouble() {
+                    console_error!("{} could not take a change and is filled anew: {trouble}", identity.account);
+                }
+                if !more {
+                    return Ok(Pulled::Done);
+                }
+            }
+            Told::Answer(PullAnswer::Refill) | Told::Refused(_) => {
+                replica.refill().map_err(failed)?;
+                return Ok(Pulled::Done);
+            }
+            Told::Answer(PullAnswer::NotHosted) => return Ok(Pulled::NotHosted),
+            Told::Away => return Ok(Pulled::Away),
+        }
+    }
+    // It cannot keep up: a snapshot is cheaper.
+    replica.refill().map_err(failed)?;
+    Ok(Pulled::Done)
+}
+
+fn chunks(export: Export<Database>) -> impl futures_util::Stream<Item = Result<Vec<u8>>> {
+    stream::try_unfold(export, |mut export| async move {
+        match export.next_chunk() {
+            Ok(chunk) => Ok(chunk.map(|chunk| (chunk, export))),
+            Err(error) => {
+                console_error!("an export broke off: {error}");
+                Err(failed(error))
+            }
+        }
+    })
+}
+
+fn unanswered(why: Unanswered) -> Result<Response> {
+    let response = Response::empty()?.with_status(204);
+    response.headers().set(inner::UNANSWERED, why.as_str())?;
+    Ok(response)
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::RustError(error.to_string())
+}
