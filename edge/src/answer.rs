@@ -75,6 +75,12 @@ impl<B> Answer<B> {
         self
     }
 
+    /// Says that it differs by what encodings the asker accepts: the origin compresses what is this large.
+    pub(crate) fn compressible(mut self) -> Self {
+        self.headers.push(("vary", "accept-encoding".to_owned()));
+        self
+    }
+
     /// Says where it came from.
     #[must_use]
     pub fn marked(mut self, mark: Mark) -> Self {
@@ -97,7 +103,10 @@ impl<B> Answer<B> {
         };
         if known {
             self.status = 304;
-            self.headers.retain(|(name, _)| !matches!(*name, "content-type" | "content-length" | "content-range"));
+            self.headers.retain(|(name, value)| {
+                let of_the_body = matches!(*name, "content-type" | "content-length" | "content-range");
+                !of_the_body && value != "accept-encoding"
+            });
             self.body = None;
         }
         self

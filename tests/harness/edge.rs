@@ -29,12 +29,24 @@ impl Edge {
     ///
     /// When it is there and does not start.
     pub async fn start(origin: &str) -> Option<Self> {
+        Self::start_with(0, &[("EDGE_ORIGIN", origin)], None).await
+    }
+
+    /// Starts the edge on `port` (0 for any) with these variables; what it keeps is in `directory`, if there is one. `None`
+    /// as for [`Edge::start`].
+    ///
+    /// # Panics
+    ///
+    /// When it is there and does not start.
+    pub async fn start_with(port: u16, variables: &[(&str, &str)], directory: Option<&Path>) -> Option<Self> {
         crate::prepare_client();
         let (build, modules) = environment::edge().inspect_err(|reason| environment::skip(reason)).ok()?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/workerd.mjs");
         let mut process = Command::new("node")
             .args([&script, &modules, &build])
-            .args([origin, "0"])
+            .arg(port.to_string())
+            .args(directory)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -55,6 +67,9 @@ impl Edge {
             println!("{line}");
         }
     }
+
+    /// Ends it, as when this is dropped.
+    pub fn stop(self) {}
 
     /// The edge's URL with `path`, which starts with a slash.
     pub fn url(&self, path: &str) -> String {

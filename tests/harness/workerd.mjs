@@ -1,16 +1,17 @@
 // Runs the built Worker on workerd, by miniflare, until standard input ends: a parent that dies takes it along.
 //
-//   node workerd.mjs NODE_MODULES WORKER_DIRECTORY ORIGIN PORT
+//   node workerd.mjs NODE_MODULES WORKER_DIRECTORY PORT [DIRECTORY]
 //
-// NODE_MODULES is where miniflare is installed, WORKER_DIRECTORY what worker-build wrote, ORIGIN the origin's URL, PORT
-// the port on 127.0.0.1 or 0 for any. Prints `listening on http://127.0.0.1:PORT` once it answers. Nothing is fetched
-// from the network and nothing is kept on disk.
+// NODE_MODULES is where miniflare is installed, WORKER_DIRECTORY what worker-build wrote, PORT the port on 127.0.0.1 or 0
+// for any, DIRECTORY where objects and blobs are kept; without it nothing is kept. The Worker's variables are those of the
+// environment that begin with `EDGE_`. Prints `listening on http://127.0.0.1:PORT` once it answers. Nothing is fetched from
+// the network.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-const [nodeModules, worker, origin, port] = process.argv.slice(2);
+const [nodeModules, worker, port, directory] = process.argv.slice(2);
 const { Log, LogLevel, Miniflare } = createRequire(join(nodeModules, "/"))("miniflare");
 
 const { date, flags } = compatibility();
@@ -25,7 +26,13 @@ const miniflare = new Miniflare({
   compatibilityFlags: flags,
   modulesRoot: worker,
   modules: [module("ESModule", "index.js"), module("CompiledWasm", "index_bg.wasm")],
-  bindings: { EDGE_ORIGIN: origin },
+  bindings: Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith("EDGE_"))),
+  durableObjects: {
+    REPLICAS: { className: "ReplicaObject", useSQLite: true },
+    HOSTS: { className: "HostObject", useSQLite: true },
+  },
+  r2Buckets: ["BLOBS"],
+  ...(directory && { defaultPersistRoot: directory }),
 });
 
 // Ending workerd is miniflare's: killed instead, this process would leave it behind.

@@ -1,5 +1,8 @@
 //! The Worker on workerd: in front of the real origin, in front of none, and in front of one that shows what passed.
 
+mod reads;
+mod scene;
+
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};

@@ -18,6 +18,10 @@ const EDGE_PORT: u16 = 2583;
 const ORIGIN_PORT: u16 = 2584;
 const PLC_PORT: u16 = 2582;
 
+/// Edge and origin know each other by these, on this machine only.
+const FEED_KEY: &str = "the feed key of this machine";
+const FORWARD_KEY: &str = "the forward key of this machine";
+
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// Builds and starts everything, and returns when one of the programs ends.
@@ -45,6 +49,9 @@ pub(crate) fn run_all() -> Result<()> {
         .env("PDS_PORT", EDGE_PORT.to_string())
         .env("PDS_DATA_DIRECTORY", data.join("pds"))
         .env("PDS_DID_PLC_URL", format!("http://localhost:{PLC_PORT}"))
+        .env("HEADWATER_EDGE_URL", format!("http://127.0.0.1:{EDGE_PORT}"))
+        .env("HEADWATER_EDGE_FEED_KEY", FEED_KEY)
+        .env("HEADWATER_EDGE_FORWARD_KEY", FORWARD_KEY)
         .env("PDS_INVITE_REQUIRED", "false")
         .env("PDS_DEV_MODE", "true");
     let mut origin = Leashed::start("origin", origin, Leash::Watcher)?;
@@ -52,7 +59,14 @@ pub(crate) fn run_all() -> Result<()> {
 
     let mut edge = command("node");
     edge.arg("tests/harness/workerd.mjs").args([modules, &worker]);
-    edge.args([format!("http://127.0.0.1:{ORIGIN_PORT}"), EDGE_PORT.to_string()]);
+    edge.arg(EDGE_PORT.to_string())
+        .arg(data.join("edge"))
+        .env("EDGE_ORIGIN", format!("http://127.0.0.1:{ORIGIN_PORT}"))
+        .env("EDGE_REGIONS", "weur,enam")
+        .env("EDGE_FEED_KEY", FEED_KEY)
+        .env("EDGE_FORWARD_KEY", FORWARD_KEY)
+        .env("EDGE_BLOBS", "cache")
+        .env("EDGE_DEV", "1");
     let mut edge = Leashed::start("edge", edge, Leash::Itself)?;
     edge.wait_for_line("listening on ", READY_LIMIT)?;
 

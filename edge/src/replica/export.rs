@@ -39,6 +39,8 @@ impl<S: Sql> Blockstore for Blocks<S> {
 pub enum CarBody<S> {
     /// All of it.
     Whole(Vec<u8>),
+    /// All of it, sent as what has no length beforehand, as the origin sends it.
+    Unsized(Vec<u8>),
     /// A repository on its way.
     Repo(Box<Export<S>>),
 }

@@ -108,11 +108,7 @@ impl<S: Sql> Replica<S> {
             Change::State(_) => Ok(()),
             Change::Commit(commit) if held.head.is_some() => self.commit(&held, commit, now)?,
             // Of an account that is not served nothing else is held. It is filled when it is served again.
-            Change::Commit(_) | Change::Unknown
-                if held.state.as_deref().is_some_and(|state| state.status.is_some()) =>
-            {
-                Ok(())
-            }
+            Change::Commit(_) if held.state.as_deref().is_some_and(|state| state.status.is_some()) => Ok(()),
             Change::Commit(_) => Err(Unfit::Refill("a commit to nothing")),
             Change::Unknown => Err(Unfit::Refill("a change that is not told")),
         };

@@ -51,6 +51,9 @@ pub enum Gate {
 /// What is held of an account, and its state.
 type Served = (Rc<Held>, Rc<State>);
 
+/// The size in bytes from which the origin compresses, for who can read that.
+const COMPRESSED: usize = 1024;
+
 /// How many rows a list reads at a time, when some are passed over.
 const PAGE: u64 = 100;
 
@@ -66,7 +69,13 @@ impl<S: Sql> Replica<S> {
             Some(answer) => answer,
             None => return Ok(Outcome::Forward),
         };
-        Ok(Outcome::Answer(if read.is_private_to_caches() { answer.private() } else { answer }))
+        let answer = if read.is_private_to_caches() { answer.private() } else { answer };
+        let large = match &answer.body {
+            Some(CarBody::Whole(body)) => body.len() >= COMPRESSED,
+            Some(CarBody::Unsized(_) | CarBody::Repo(_)) => true,
+            None => false,
+        };
+        Ok(Outcome::Answer(if large { answer.compressible() } else { answer }))
     }
 
     /// Whether a blob of this account is public.
@@ -280,7 +289,7 @@ impl<S: Sql> Replica<S> {
         if !missing.is_empty() {
             return Ok(refused(&Refusal::blocks_not_found(&missing)));
         }
-        Ok(Answer::car(tag, CarBody::Whole(out)))
+        Ok(Answer::car(tag, CarBody::Unsized(out)))
     }
 
     fn blobs(&self, params: &ListBlobsParams) -> Result<Option<Answer<CarBody<S>>>, ReplicaError> {

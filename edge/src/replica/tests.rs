@@ -214,7 +214,7 @@ fn ask(replica: &Replica<Native>, nsid: &str, query: &str) -> Option<Answer> {
             status: answer.status,
             headers: answer.headers,
             body: answer.body.map(|body| match body {
-                CarBody::Whole(bytes) => bytes,
+                CarBody::Whole(bytes) | CarBody::Unsized(bytes) => bytes,
                 CarBody::Repo(mut export) => {
                     let mut all = Vec::new();
                     while let Some(chunk) = export.next_chunk().unwrap() {

@@ -8,15 +8,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use js_sys::Reflect;
 use shared::api::sync::GetBlobParams;
 use shared::link::{self, BodyDigest, Purge, PurgeScope, Purged, Region, Replica as Identity};
 use shared::syntax::{AtIdentifier, Did, Handle};
 use subtle::ConstantTimeEq as _;
-use wasm_bindgen::JsValue;
 use worker::{Context, Env, Result, Stub, console_error, console_warn};
 
-use super::origin::{self, Client, NOBODY};
+use super::origin::{self, Client, NOBODY, cf_property};
 use super::{blobs, message, now};
 use crate::answer::{Answer, Mark};
 use crate::blob::{self, Asked};
@@ -108,11 +106,8 @@ fn client(request: &web_sys::Request, settings: &Settings) -> Option<Client> {
     let chosen = header("x-edge-region").filter(|_| settings.dev).and_then(|name| Region::parse(&name).ok());
     let chosen = chosen.filter(|region| settings.regions.contains(region));
     let region = chosen.or_else(|| {
-        let cf = Reflect::get(request, &JsValue::from_str("cf")).unwrap_or_default();
-        let property =
-            |name: &str| Reflect::get(&cf, &JsValue::from_str(name)).ok().and_then(|value| value.as_string());
-        let longitude = property("longitude").and_then(|longitude| longitude.parse().ok());
-        nearest(&settings.regions, property("continent").as_deref(), longitude).cloned()
+        let longitude = cf_property(request, "longitude").and_then(|longitude| longitude.parse().ok());
+        nearest(&settings.regions, cf_property(request, "continent").as_deref(), longitude).cloned()
     });
     Some(Client { address, region: region? })
 }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use js_sys::Reflect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::link::{self, BodyDigest, MEDIA_TYPE, Region, Vouched};
@@ -75,6 +76,10 @@ fn redirected(request: &Request, settings: &Settings, client: &Client) -> Result
     for key in keys.iter().filter(|key| key.starts_with(link::HEADER_PREFIX)) {
         headers.delete(key)?;
     }
+    // The platform asks for what it can read, not for what the client can, and says what that was.
+    if let Some(accepted) = cf_property(request, "clientAcceptEncoding") {
+        headers.set("accept-encoding", &accepted)?;
+    }
     if let Some(keys) = &settings.keys {
         for name in PROXIES {
             headers.delete(name)?;
@@ -90,6 +95,12 @@ fn redirected(request: &Request, settings: &Settings, client: &Client) -> Result
         }
     }
     Ok(sent)
+}
+
+/// A text that the platform knows of a request.
+pub(super) fn cf_property(request: &Request, name: &str) -> Option<String> {
+    let cf = Reflect::get(request, &JsValue::from_str("cf")).ok()?;
+    Reflect::get(&cf, &JsValue::from_str(name)).ok()?.as_string()
 }
 
 /// `response` with the header that says who answered.

@@ -124,6 +124,12 @@ impl Inner {
                 let builder = Response::builder().with_status(status).with_headers(headers);
                 if asked.head { Ok(builder.empty()) } else { builder.from_stream(chunks(*export)) }
             }
+            Some(CarBody::Unsized(body)) => {
+                let headers = message::headers(&Answer::<()> { status, headers, body: None }.marked(mark).headers)?;
+                let builder = Response::builder().with_status(status).with_headers(headers);
+                let whole = stream::iter([Ok::<_, Error>(body)]);
+                if asked.head { Ok(builder.empty()) } else { builder.from_stream(whole) }
+            }
             Some(CarBody::Whole(body)) => {
                 let answer = Answer { status, headers, body: Some(body) };
                 Ok(message::response(answer, mark, asked.head)?.into())
