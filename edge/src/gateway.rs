@@ -149,7 +149,7 @@ mod tests {
         for path in [
             "/",
             "/xrpc/_health",
-            "/xrpc/com.atproto.repo.getRecord?repo=did:plc:x&collection=a.b.c&rkey=internal",
+            "/xrpc/com.atproto.repo.getRecord?repo=a.test&collection=a.b.c&rkey=internal&rkey=x",
             "/xrpc/COM.atproto.sync.getRepo?did=did:web:a.test",
             "/xrpc/com.atproto.sync.listRepos",
             "/xrpc/com.atproto.identity.resolveHandle?handle=a.test",

@@ -1,6 +1,7 @@
 //! The Worker on workerd: in front of the real origin, in front of none, and in front of one that shows what passed.
 
 mod reads;
+#[expect(dead_code, reason = "what goes wrong between the two is for the tests of freshness to say")]
 mod scene;
 
 use std::convert::Infallible;
