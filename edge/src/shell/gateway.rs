@@ -161,39 +161,35 @@ impl Gateway {
     }
 
     /// How fresh the region is, and which account is meant if it has a replica here.
-    async fn told(&self, account: Option<&AtIdentifier>) -> Result<Told> {
+    async fn told(&self, account: &AtIdentifier) -> Result<(Rc<crate::fresh::Region>, Option<Did>)> {
         let region = &self.client.region;
-        let known = MEMORY.with_borrow(|memory| {
+        let remembered = MEMORY.with_borrow(|memory| {
             let remembered = memory.regions.get(region)?;
             let lease = remembered.told.until.saturating_sub(remembered.at);
             let fresh = now() < remembered.at + MEMO.min(lease / 5);
-            let found = account.map(|account| remembered.accounts.get(account).cloned());
-            let account = match found {
-                None => None,
-                Some(Some(did)) => Some(did),
-                Some(None) => return None,
-            };
-            fresh.then(|| Told { region: (*remembered.told).clone(), account })
+            // Who has no replica may have one by now.
+            let did = remembered.accounts.get(account).filter(|_| fresh)?;
+            Some((Rc::clone(&remembered.told), Some(did.clone())))
         });
-        if let Some(told) = known {
+        if let Some(told) = remembered {
             return Ok(told);
         }
         let counted = MEMORY.with_borrow_mut(|memory| memory.counted.remove(region).unwrap_or_default());
-        let ask = Ask { account: account.cloned(), counted };
+        let ask = Ask { account: Some(account.clone()), counted };
         let told = message::ask::<Told>(&self.host_of(region)?, inner::host::ASK, &ask).await?;
         let told = told.ok_or_else(|| worker::Error::RustError("a host object says nothing".to_owned()))?;
+        let fresh = Rc::new(told.region);
         MEMORY.with_borrow_mut(|memory| {
-            let accounts = memory.regions.remove(region).map(|remembered| remembered.accounts).unwrap_or_default();
-            let mut remembered = Remembered { told: Rc::new(told.region.clone()), at: now(), accounts };
-            if remembered.accounts.len() >= REMEMBERED {
-                remembered.accounts.clear();
+            let mut accounts = memory.regions.remove(region).map(|remembered| remembered.accounts).unwrap_or_default();
+            if accounts.len() >= REMEMBERED {
+                accounts.clear();
             }
-            if let (Some(account), Some(did)) = (account, &told.account) {
-                remembered.accounts.insert(account.clone(), did.clone());
+            if let Some(did) = &told.account {
+                accounts.insert(account.clone(), did.clone());
             }
-            memory.regions.insert(region.clone(), remembered);
+            memory.regions.insert(region.clone(), Remembered { told: Rc::clone(&fresh), at: now(), accounts });
         });
-        Ok(told)
+        Ok((fresh, told.account))
     }
 
     fn forget(&self, account: &AtIdentifier) {
@@ -206,7 +202,7 @@ impl Gateway {
 
     /// The account that is meant, and how fresh what is held of it must be; `None` if there is no replica here.
     async fn find(&self, account: &AtIdentifier) -> Result<Option<(Did, Freshness)>> {
-        let Told { region, account } = self.told(Some(account)).await?;
+        let (region, account) = self.told(account).await?;
         Ok(account.map(|did| {
             let fresh = region.of(&did);
             (did, fresh)

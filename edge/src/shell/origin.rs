@@ -152,8 +152,8 @@ pub(super) async fn send(settings: &Settings, path: &str, question: &impl Serial
     };
     match sent.await {
         Ok(response) if response.status_code() == 200 => Told::Answer(response),
-        // A gateway before the origin, or the origin stopping.
-        Ok(response) if matches!(response.status_code(), 502 | 504 | 520..=530) => Told::Away,
+        // It is busy, failing or stopping, or there is only a gateway before it: that says nothing of what was asked.
+        Ok(response) if matches!(response.status_code(), 429 | 500..) => Told::Away,
         Ok(response) => Told::Refused(response.status_code()),
         Err(error) => {
             console_warn!("the origin does not answer {path}: {error}");
