@@ -8,6 +8,7 @@
 //! `cargo xtask bench` builds everything in release mode and runs it; see [`rows`] for what is measured.
 
 mod cost;
+mod edge;
 mod load;
 mod report;
 mod rows;
@@ -46,6 +47,9 @@ struct Arguments {
     /// Accounts of a hundredth of their size: to see that it runs, not for figures
     #[arg(long)]
     tiny: bool,
+    /// What the edge costs and spares, instead of the rows
+    #[arg(long)]
+    edge: bool,
     /// Rows, by a part of their names; all if there is none
     only: Vec<String>,
 }
@@ -76,6 +80,9 @@ impl Arguments {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
+    if arguments.edge {
+        return edge::run(&arguments.headwater, arguments.tiny).await;
+    }
     let plc = Plc::start().await;
     let rows: Vec<&Row> = rows::ROWS.iter().filter(|row| arguments.wants(row.name)).collect();
     let directory = tempfile::tempdir()?;

@@ -68,6 +68,11 @@ impl Edge {
         }
     }
 
+    /// The identifier of its process, which has started workerd.
+    pub fn id(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
     /// Ends it, as when this is dropped.
     pub fn stop(self) {}
 

@@ -1,10 +1,12 @@
-//! `cargo xtask bench`: what an operation costs this server and the reference server, side by side; see `tests/bench`.
+//! `cargo xtask bench`: what an operation costs this server and the reference server, side by side; with `--edge` what the
+//! edge costs and spares. See `tests/bench`.
 
 use anyhow::Result;
 
 use crate::environment;
 use crate::process::{command, run};
 use crate::tools::Tools;
+use crate::worker;
 
 /// The reference server that is measured, by the name of its package among the tests' peers.
 const REFERENCE: &str = "pds-0.5.35";
@@ -26,6 +28,12 @@ pub(crate) fn run_all(words: &[&str]) -> Result<()> {
     let programs = environment::target().join("release");
     let mut bench = command(programs.join("bench"));
     bench.arg("--headwater").arg(programs.join("headwater")).args(words);
+    if words.contains(&"--edge") {
+        let tools = Tools::new();
+        let worker = worker::build(&tools)?;
+        let modules = tools.node_modules().map_err(|missing| anyhow::anyhow!("{missing}"))?;
+        return run(bench.env("HEADWATER_EDGE_BUILD", worker).env("HEADWATER_NODE_MODULES", modules));
+    }
     match reference() {
         Ok((command, modules)) => {
             bench.args(["--reference", &command]).env("HEADWATER_PEERS", modules);
