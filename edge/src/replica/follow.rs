@@ -6,7 +6,7 @@ use shared::cid::Cid;
 use shared::data;
 use shared::firehose::verify::{Known, VerifyError, verify_commit};
 use shared::firehose::{Event, Frame};
-use shared::link::{Ack, Change, Outcome, Position, PublicBlob, Push, PushedCommit, State};
+use shared::link::{Ack, Change, Outcome, Position, PublicBlob, Push, PushedCommit, State, encode};
 use shared::repo::mst::Tree;
 use shared::repo::{Blockstore as _, Head, RepoOp};
 use shared::syntax::Path;
@@ -15,6 +15,9 @@ use shared::{cbor, repo};
 use super::export::Blocks;
 use super::{Held, Phase, Replica, ReplicaError};
 use crate::sql::{Sql, Value};
+
+/// The longest message that is kept, in bytes: a little less than the platform lets a row have.
+const MAX_KEPT: usize = 1_900_000;
 
 /// Why a change was not made.
 enum Unfit {
@@ -38,9 +41,15 @@ impl<S: Sql> Replica<S> {
         }
         let outcome = match held.phase {
             Phase::Filling => {
+                // What does not fit a row has the next snapshot bring it, unless this one does.
+                let kept = if message.len() > MAX_KEPT {
+                    encode(&Push { change: Change::Unknown, ..push.clone() })?
+                } else {
+                    message.to_vec()
+                };
                 self.sql.exec(
                     "INSERT OR REPLACE INTO kept (position, push) VALUES (?, ?)",
-                    vec![push.position.0.into(), message.into()],
+                    vec![push.position.0.into(), Value::Blob(kept)],
                 )?;
                 Outcome::Kept
             }

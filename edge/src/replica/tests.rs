@@ -315,6 +315,36 @@ fn what_comes_while_a_snapshot_does_is_made_after_it() {
 }
 
 #[test]
+fn a_push_that_is_too_large_to_be_kept_is_in_this_snapshot_or_the_next() {
+    let large = |origin: &mut Origin, key: &str| {
+        let records: Vec<Write> = (0..30)
+            .map(|part| Write::Create {
+                path: path(&format!("{key}{part}")),
+                record: record(&"x".repeat(64_000 + part)),
+            })
+            .collect();
+        let push = origin.write(records, Vec::new());
+        assert!(encode(&push).unwrap().len() > 1_900_000);
+        push
+    };
+    let mut origin = Origin::new();
+    let replica = Replica::new(Native::new());
+    let mut filling = replica.begin(&origin.did, &region(), NOW).unwrap();
+    let within = large(&mut origin, "a");
+    let snapshot = origin.snapshot();
+    assert_eq!(push(&replica, &within).outcome, Said::Kept);
+    let after = large(&mut origin, "b");
+    assert_eq!(push(&replica, &after).outcome, Said::Kept);
+    let rows = replica.sql.exec("SELECT push FROM kept", Vec::new()).unwrap();
+    assert!(rows.into_iter().all(|row| Columns::of(row).bytes().unwrap().len() < 2_000));
+    replica.fill(&mut filling, snapshot.into()).unwrap();
+    replica.finish(filling, Position(10), NOW).unwrap();
+    assert_eq!(replica.presence().unwrap(), Presence::Filling);
+    fill(&replica, &origin);
+    assert_same(&replica, &origin);
+}
+
+#[test]
 fn a_snapshot_that_breaks_off_serves_nobody_and_the_next_one_replaces_it() {
     let mut origin = Origin::new();
     origin.create("a", "1");

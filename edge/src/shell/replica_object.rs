@@ -87,7 +87,8 @@ impl DurableObject for ReplicaObject {
         let Some(identity) = self.inner.replica.identity().map_err(failed)? else { return nothing() };
         let unread = now().saturating_sub(self.inner.replica.read_at().map_err(failed)?);
         match settings(&self.inner.env) {
-            Some(settings) if unread > UNREAD => {
+            // Also one whose snapshot never came: nobody has asked for it again.
+            Some(settings) if unread > UNREAD || self.inner.is_forsaken().map_err(failed)? => {
                 // If the origin does not hear it, it hears from the next push that there is nothing.
                 let _unheard = origin::send(&settings, link::UNREGISTER, &identity).await;
                 self.inner.learned(&identity, false).await;
@@ -249,6 +250,7 @@ impl Inner {
             return Ok(Filled::Not);
         }
         self.filling.set(true);
+        self.look_later().await?;
         let registered = self.register(settings, &identity).await;
         let Ok(Ok(registered)) = registered else {
             self.filling.set(false);
@@ -324,6 +326,11 @@ impl Inner {
         self.replica.finish(filling, registered.position, now()).map_err(failed)?;
         self.look_later().await?;
         Ok(true)
+    }
+
+    /// Whether it waits for a snapshot that is not on its way.
+    fn is_forsaken(&self) -> std::result::Result<bool, crate::replica::ReplicaError> {
+        Ok(self.replica.presence()? == Presence::Filling && !self.filling.get())
     }
 
     /// Forgets everything.
