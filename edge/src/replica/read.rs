@@ -166,14 +166,15 @@ impl<S: Sql> Replica<S> {
         let uri = AtUri::record(&held.account, collection, rkey);
         let path = format!("{collection}/{rkey}");
         let rows = self.sql.exec(
-            "SELECT record.cid, block.bytes FROM record JOIN block ON block.cid = record.cid
+            "SELECT record.cid, block.bytes FROM record LEFT JOIN block ON block.cid = record.cid
              WHERE collection = ? AND rkey = ?",
             vec![collection.as_str().into(), rkey.as_str().into()],
         )?;
         let found = rows.into_iter().next().filter(|_| !taken_down(state).contains(path.as_str()));
         let Some(row) = found else { return Ok(Some(refused(&Refusal::record_not_found(&uri)))) };
         let mut row = Columns::of(row);
-        let (found, bytes) = (row.cid()?, row.bytes()?);
+        let found = row.cid()?;
+        let bytes = row.optional_bytes()?.ok_or_else(|| ReplicaError::Damaged(found.clone()))?;
         if cid.as_ref().is_some_and(|cid| *cid != found) {
             return Ok(Some(refused(&Refusal::record_not_found(&uri))));
         }
@@ -195,10 +196,10 @@ impl<S: Sql> Replica<S> {
             *(if *reverse { &mut above } else { &mut below }) = cursor.clone();
         }
         let statement = if *reverse {
-            "SELECT rkey, record.cid, bytes FROM record JOIN block ON block.cid = record.cid
+            "SELECT rkey, record.cid, bytes FROM record LEFT JOIN block ON block.cid = record.cid
              WHERE collection = ? AND rkey > ? AND rkey < ? ORDER BY rkey ASC LIMIT ?"
         } else {
-            "SELECT rkey, record.cid, bytes FROM record JOIN block ON block.cid = record.cid
+            "SELECT rkey, record.cid, bytes FROM record LEFT JOIN block ON block.cid = record.cid
              WHERE collection = ? AND rkey > ? AND rkey < ? ORDER BY rkey DESC LIMIT ?"
         };
         let mut records = Vec::new();
@@ -210,7 +211,7 @@ impl<S: Sql> Replica<S> {
             let last = (rows.len() as u64) < wanted;
             for row in rows {
                 let mut row = Columns::of(row);
-                let (rkey, cid, bytes) = (row.text()?, row.cid()?, row.bytes()?);
+                let (rkey, cid, bytes) = (row.text()?, row.cid()?, row.optional_bytes()?);
                 if *reverse {
                     above.clone_from(&rkey)
                 } else {
@@ -220,6 +221,7 @@ impl<S: Sql> Replica<S> {
                 // A key that is none any more cannot be addressed either.
                 let Some(rkey) = RecordKey::parse(&rkey).ok().filter(|_| !passed) else { continue };
                 let uri = AtUri::record(&held.account, collection, &rkey);
+                let bytes = bytes.ok_or_else(|| ReplicaError::Damaged(cid.clone()))?;
                 records.push((rkey, ListedRecord { uri, cid, value: Encoded(bytes.into()) }));
             }
             if last {

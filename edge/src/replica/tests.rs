@@ -546,6 +546,22 @@ fn it_is_the_same_after_the_object_began_anew() {
 }
 
 #[test]
+fn a_record_whose_block_is_gone_is_never_said_not_to_be_there() {
+    let mut origin = Origin::new();
+    origin.create("a", "1");
+    let replica = filled(&origin);
+    replica.sql.exec("DELETE FROM block WHERE cid = ?", vec![(&record("1").cid).into()]).unwrap();
+    for (nsid, query) in [
+        ("com.atproto.repo.getRecord", "repo=alice.test&collection=com.example.note&rkey=a"),
+        ("com.atproto.repo.listRecords", "repo=alice.test&collection=com.example.note"),
+        ("com.atproto.sync.getRecord", "did=did:web:alice.test&collection=com.example.note&rkey=a"),
+    ] {
+        let failed = replica.read(&Read::parse(nsid, query).unwrap());
+        assert!(matches!(failed, Err(ReplicaError::Damaged(_))), "{nsid}");
+    }
+}
+
+#[test]
 fn another_account_or_handle_is_the_origins() {
     let origin = Origin::new();
     let replica = filled(&origin);
