@@ -34,33 +34,36 @@
 //! cores of a virtual machine that others were busy on, so that the ratios hold better than the times. The reference is
 //! `@atproto/pds` 0.5.35 on a copy of the same directory; its answers were compared first.
 //!
-//! The rows are of three runs: createSession of one with large pages for its memory, the others of before those, and of
-//! before listRepos waited for the newest roots, so that what is resident may differ by a few MiB now. The server under
-//! measurement had the allocator settings of the image (`origin/Dockerfile`); a bare binary keeps more after log-ins, or
-//! spends a third more on each.
+//! One complete run. The server under measurement had the allocator settings of the image (`origin/Dockerfile`); a bare
+//! binary keeps more after log-ins, or spends a third more on each. The goal is ten times on each row, and three
+//! milliseconds beside scrypt; listRecords, getSession, createSession and the backfill miss it here, where the reference
+//! took a quarter to a half less than it did on other machines.
 //!
 //! | operation | Headwater | reference | times |
 //! |---|---|---|---|
-//! | createRecord at 100 records | 668 | 11,631 | 17.4 |
-//! | createRecord at 50,000 records | 899 | 11,893 | 13.2 |
-//! | createRecord at 100,000 records | 935 | 10,457 | 11.2 |
-//! | applyWrites of 200 | 10,191 | 233,888 | 23.0 |
-//! | getRecord | 41 | 1,250 | 30.4 |
-//! | listRecords of 100 | 285 | 3,679 | 12.9 |
-//! | describeRepo | 68 | 4,710 | 69.4 |
-//! | sync.getRecord | 120 | 4,603 | 38.3 |
-//! | getRepo of 10,000 records | 26,702 | 181,049 | 6.8 |
-//! | getSession | 36 | 447 | 12.4 |
-//! | createSession, of which scrypt 24,736 | 26,116 | 35,417 | 1.4 |
-//! | uploadBlob of 1 MiB | 2,830 | 13,686 | 4.8 |
-//! | getBlob of 1 MiB | 529 | 11,912 | 22.5 |
-//! | firehose, a delivery at 100 consumers | 3.2 | 47.8 | 14.9 |
-//! | firehose, an event of a backfill | 6.1 | 61.2 | 10.1 |
-//! | start to first answer, ms | 12.5 | 1,948 | 155 |
-//! | resident when idle, MiB | 18.1 | 281.9 | 15.6 |
-//! | resident after the rows from listRecords on, MiB | 39.4 | 446.7 | 11.3 |
+//! | createRecord at 100 records | 462 | 5,343 | 11.6 |
+//! | createRecord at 50,000 records | 565 | 5,991 | 10.6 |
+//! | createRecord at 100,000 records | 588 | 5,897 | 10.0 |
+//! | applyWrites of 200 | 12,208 | 193,816 | 15.9 |
+//! | getRecord | 42 | 1,009 | 23.8 |
+//! | listRecords of 100 | 279 | 2,455 | 8.8 |
+//! | describeRepo | 65 | 1,370 | 21.0 |
+//! | sync.getRecord | 87 | 2,034 | 23.3 |
+//! | getRepo of 10,000 records | 25,056 | 147,465 | 5.9 |
+//! | getSession | 45 | 346 | 7.6 |
+//! | createSession, of which scrypt 23,997 | 28,764 | 38,941 | 1.4 |
+//! | uploadBlob of 1 MiB | 1,831 | 10,260 | 5.6 |
+//! | getBlob of 1 MiB | 424 | 5,182 | 12.2 |
+//! | firehose, a delivery at 100 consumers | 1.8 | 43.2 | 23.7 |
+//! | firehose, an event of a backfill | 5.0 | 48.4 | 9.6 |
+//! | start to first answer, ms | 11.1 | 1,520 | 137 |
+//! | resident when idle, MiB | 19.6 | 289.7 | 14.8 |
+//! | resident after all rows, MiB | 48.3 | 777.7 | 16.1 |
 //!
-//! Where the time of a createRecord goes, by `perf record -g` of the server on that row, built with frame pointers:
+//! The writers of createRecord are four at one account, whose commits share transactions ([`actor`]).
+//!
+//! Where the time of a createRecord went before commits that wait together shared a transaction, by `perf record -g` of
+//! the server on that row, built with frame pointers:
 //!
 //! | what | share |
 //! |---|---|
