@@ -1,8 +1,13 @@
 //! The Worker on workerd: in front of the real origin, in front of none, and in front of one that shows what passed.
 
+mod accounts;
+mod attack;
+mod firehose;
+mod fresh;
+mod metrics;
 mod reads;
-#[expect(dead_code, reason = "what goes wrong between the two is for the tests of freshness to say")]
 mod scene;
+mod survival;
 
 use std::convert::Infallible;
 use std::net::TcpListener;

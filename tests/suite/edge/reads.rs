@@ -8,23 +8,23 @@ use crate::client::{As, User, post};
 
 /// How a read is asked.
 #[derive(Clone, Debug)]
-struct Asked {
-    verb: Method,
-    path: String,
-    headers: Vec<(&'static str, String)>,
+pub(super) struct Asked {
+    pub(super) verb: Method,
+    pub(super) path: String,
+    pub(super) headers: Vec<(&'static str, String)>,
 }
 
-fn get(path: impl Into<String>) -> Asked {
+pub(super) fn get(path: impl Into<String>) -> Asked {
     Asked { verb: Method::GET, path: path.into(), headers: vec![("x-edge-region", "weur".to_owned())] }
 }
 
 impl Asked {
-    fn head(mut self) -> Self {
+    pub(super) fn head(mut self) -> Self {
         self.verb = Method::HEAD;
         self
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -39,7 +39,7 @@ impl Asked {
 
     /// Asks both; returns what the edge says.
     #[track_caller]
-    fn same<'s>(&'s self, scene: &'s Scene) -> impl Future<Output = Answer> + 's {
+    pub(super) fn same<'s>(&'s self, scene: &'s Scene) -> impl Future<Output = Answer> + 's {
         let caller = std::panic::Location::caller();
         async move {
             let expected = self.of(scene, &scene.pds.url("")).await;
@@ -53,16 +53,16 @@ impl Asked {
     }
 }
 
-struct Content {
-    scene: Scene,
-    alice: User,
-    blob: String,
+pub(super) struct Content {
+    pub(super) scene: Scene,
+    pub(super) alice: User,
+    pub(super) blob: String,
     /// A record's CID.
     cid: String,
     commit: String,
 }
 
-async fn content() -> Option<Content> {
+pub(super) async fn content() -> Option<Content> {
     let scene = Scene::new().await?;
     let alice = scene.user("alice").await;
     for number in 0..30 {
@@ -82,7 +82,7 @@ async fn content() -> Option<Content> {
 }
 
 /// Every public read of one account, as it succeeds.
-fn reads(content: &Content) -> Vec<Asked> {
+pub(super) fn reads(content: &Content) -> Vec<Asked> {
     let Content { alice: User { did, .. }, cid, commit, .. } = content;
     let thing = "collection=com.example.thing";
     let mut reads: Vec<Asked> = [

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -219,6 +220,14 @@ pub(super) enum Weather {
     Forged(&'static str),
 }
 
+/// What the two said to each other, as it came by.
+#[derive(Clone, Debug)]
+pub(super) struct Passed {
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
 /// Something between the two that passes requests on, counts them, and fails when told.
 #[derive(Clone, Debug)]
 pub(super) struct Between {
@@ -231,6 +240,9 @@ struct Inner {
     target: String,
     weather: Weather,
     seen: Vec<String>,
+    passed: Vec<Passed>,
+    /// How often each path was answered with 200 and the answer passed on.
+    answered: HashMap<String, usize>,
     client: Client,
 }
 
@@ -238,7 +250,14 @@ impl Between {
     pub(super) async fn new(target: &str) -> Self {
         tests::prepare_client();
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let inner = Inner { target: target.to_owned(), weather: Weather::Fair, seen: Vec::new(), client };
+        let inner = Inner {
+            target: target.to_owned(),
+            weather: Weather::Fair,
+            seen: Vec::new(),
+            passed: Vec::new(),
+            answered: HashMap::new(),
+            client,
+        };
         let mut between = Self { url: String::new(), inner: Arc::new(Mutex::new(inner)) };
         between.url = tests::serve(Router::new().fallback(pass).with_state(between.clone())).await;
         between
@@ -252,13 +271,19 @@ impl Between {
         self.lock().weather = weather;
     }
 
-    pub(super) fn point_to(&self, target: &str) {
-        self.lock().target = target.to_owned();
-    }
-
     /// The paths that were asked for since this was called last.
     pub(super) fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().seen)
+    }
+
+    /// What the two said to each other since this was called last.
+    pub(super) fn passed(&self) -> Vec<Passed> {
+        std::mem::take(&mut self.lock().passed)
+    }
+
+    /// How often `path` was answered with 200.
+    pub(super) fn answered(&self, path: &str) -> usize {
+        self.lock().answered.get(path).copied().unwrap_or_default()
     }
 }
 
@@ -271,6 +296,10 @@ async fn pass(State(between): State<Between>, request: Request) -> Response {
     };
     let (parts, body) = request.into_parts();
     let mut body = to_bytes(body, usize::MAX).await.unwrap();
+    if path.starts_with("/internal/") {
+        let passed = Passed { path: path.clone(), headers: parts.headers.clone(), body: body.clone() };
+        between.lock().passed.push(passed);
+    }
     let concerns = |prefix: &str| path.starts_with(prefix);
     let mut times = 1;
     match weather {
@@ -304,6 +333,9 @@ async fn pass(State(between): State<Between>, request: Request) -> Response {
     match answer.unwrap() {
         Ok(answer) => {
             let (status, headers) = (answer.status(), answer.headers().clone());
+            if status == StatusCode::OK {
+                *between.lock().answered.entry(path).or_default() += 1;
+            }
             let mut response = Response::new(Body::from_stream(answer.bytes_stream()));
             *response.status_mut() = status;
             *response.headers_mut() = headers;
