@@ -6,18 +6,20 @@ use std::path::Path;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use axum::routing::any;
 use reqwest::Client;
 use serde_json::{Value, json};
 use shared::link::{self, BodyDigest, FeedKeys, ForwardKeys, Position, Purge, PurgeScope, Push, Region, Vouched};
 use shared::syntax::Did;
 use tests::serve;
+use tests::service::{Seen, Service};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::fresh::again;
 use super::reads::{content, get};
 use super::scene::{Answer, FEED_KEY, FORWARD_KEY, Passed, REGIONS, Scene, Weather, start_edge};
-use crate::client::post;
+use crate::client::{ADMIN, post};
 
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
@@ -240,6 +242,38 @@ async fn no_object_is_made_for_an_account_that_is_not_here() {
         known.header("host", format!("nobody{number}.test")).send().await.unwrap();
     }
     assert_eq!(replicas(scene.kept.path()), before);
+}
+
+#[tokio::test]
+async fn records_that_a_view_of_the_network_answers_make_no_objects() {
+    let port = super::scene::free_port();
+    let plc = tests::Plc::start().await;
+    let record = |_: &Seen| axum::Json(json!({ "uri": "at://x", "value": {} })).into_response();
+    let view = Service::start(&plc, record).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let variables = [
+        ADMIN,
+        ("HEADWATER_EDGE_URL", url.as_str()),
+        ("HEADWATER_EDGE_FEED_KEY", FEED_KEY),
+        ("HEADWATER_EDGE_FORWARD_KEY", FORWARD_KEY),
+        ("PDS_BSKY_APP_VIEW_URL", view.url()),
+        ("PDS_BSKY_APP_VIEW_DID", "did:web:view.test"),
+    ];
+    let pds = tests::Pds::start_open_with(&plc, &variables).await;
+    let kept = tempfile::tempdir().unwrap();
+    let Some(edge) = start_edge(port, &pds.url(""), kept.path(), &[]).await else { return };
+    let mut answered = 0;
+    for number in 2..8 {
+        let did = format!("did:plc:abcdefghijklmnopqrstuvw{number}");
+        for _ in 0..2 {
+            let answer = Client::new().get(edge.url(&record_path(&did))).send().await.unwrap();
+            answered += usize::from(answer.status() == StatusCode::OK);
+        }
+    }
+    assert!(answered > 0, "the view is asked for what is not here");
+    // What would be made is made after the answer.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(replicas(kept.path()), 0);
 }
 
 #[tokio::test]

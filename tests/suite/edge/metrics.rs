@@ -50,7 +50,8 @@ async fn counters_are_for_who_brings_the_token_and_say_what_happened() {
     let more = |name: &str| after[name] - before[name];
     assert!(more("hits") >= 13, "{after:?}");
     assert!(more("misses") >= 3 && more("forwards") >= 1, "{after:?}");
-    assert!(more("fills") >= 3 && more("failed_fills") == 0, "{after:?}");
+    // Each region's replica was filled once, however many readers missed it meanwhile.
+    assert_eq!((more("fills"), more("failed_fills")), (3, 0), "{after:?}");
     // One for each region and write.
     assert!(more("pushes") >= 6, "{after:?}");
     assert_eq!((more("copied_blobs"), more("errors")), (1, 0), "{after:?}");
