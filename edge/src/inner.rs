@@ -152,7 +152,9 @@ pub enum KnownTold {
 /// The answer to a request to be filled.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Filled {
-    /// It is filled, or will be.
+    /// It begins to be filled.
+    Begun,
+    /// It is filled, or is being filled already.
     Hosted,
     /// There is no such account.
     NotHosted,

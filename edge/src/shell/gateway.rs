@@ -383,8 +383,9 @@ impl Gateway {
             self.context.wait_until(async move {
                 let filled = fill(&env, &settings, &region, did, &account).await;
                 let counted = match filled {
-                    Ok(Filled::Hosted) => Counted::Fill,
-                    Ok(Filled::Not | Filled::NotHosted) => Counted::FailedFill,
+                    Ok(Filled::Begun) => Counted::Fill,
+                    Ok(Filled::Hosted | Filled::NotHosted) => return,
+                    Ok(Filled::Not) => Counted::FailedFill,
                     Err(error) => {
                         console_warn!("no replica is filled of {account}: {error}");
                         Counted::FailedFill
@@ -513,6 +514,11 @@ async fn fill(
             page.json::<Resolved>().await?.did
         }
     };
+    // The application view's answers may be of anybody: no object is made for who is not hosted here.
+    let path = format!("/xrpc/com.atproto.sync.getRepoStatus?did={did}").replace('%', "%25");
+    if origin::page(settings, &path).await.is_none() {
+        return Ok(Filled::NotHosted);
+    }
     let name = object_name(&did, region);
     let object = env.durable_object("REPLICAS")?.get_by_name_with_location_hint(&name, region.as_str())?;
     let replica = Identity { account: did, region: region.clone() };

@@ -270,7 +270,7 @@ impl Inner {
             }
             inner.filling.set(false);
         });
-        Ok(Filled::Hosted)
+        Ok(Filled::Begun)
     }
 
     /// Registers; else what is to be told.
