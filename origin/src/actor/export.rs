@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::cid::Cid;
-use shared::link::{PublicBlob, Record, Reference, Revision, SnapshotHead, SnapshotWriter};
+use shared::link::{LinkError, PublicBlob, Record, Reference, Revision, SnapshotHead, SnapshotWriter};
 use shared::repo::car;
 use shared::repo::export::{Export as Walk, Repeats};
 use shared::syntax::{Did, Nsid, RecordKey, Tid};
@@ -306,57 +306,45 @@ impl Out {
 
     fn records(&mut self, store: &Connection, writer: &mut SnapshotWriter) -> Result<(), Stop> {
         let sql = r#"SELECT "collection" || '/' || "rkey", "cid" FROM "record""#;
-        let mut statement = store.prepare_cached(sql).map_err(DbError::from)?;
-        let mut rows = statement.query([]).map_err(DbError::from)?;
-        let mut some = Vec::with_capacity(PIECE);
-        while let Some(row) = rows.next().map_err(DbError::from)? {
-            let (path, cid): (String, String) =
-                (row.get(0).map_err(DbError::from)?, row.get(1).map_err(DbError::from)?);
-            some.extend(Cid::parse(&cid).ok().map(|cid| Record { path, cid }));
-            if some.len() == PIECE {
-                writer.records(&some, &mut self.buffer).map_err(ReadError::Unreplicable)?;
-                some.clear();
-                self.flush_full()?;
-            }
-        }
-        if some.is_empty() {
-            return Ok(());
-        }
-        writer.records(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
+        let record = |row: &Row<'_>| {
+            let (path, cid): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(Cid::parse(&cid).ok().map(|cid| Record { path, cid }))
+        };
+        self.pieces(store, sql, record, |records, buffer| writer.records(records, buffer))
     }
 
     /// Those that are taken down are among them: the state says which, and may say otherwise later.
     fn blobs(&mut self, store: &Connection, writer: &mut SnapshotWriter) -> Result<(), Stop> {
         let sql = r#"SELECT "cid", "mimeType", "size" FROM "blob" WHERE "tempKey" IS NULL"#;
-        let mut statement = store.prepare_cached(sql).map_err(DbError::from)?;
-        let mut rows = statement.query([]).map_err(DbError::from)?;
-        let mut some = Vec::with_capacity(PIECE);
-        while let Some(row) = rows.next().map_err(DbError::from)? {
-            some.extend(public_blob(row).map_err(DbError::from)?);
-            if some.len() == PIECE {
-                writer.blobs(&some, &mut self.buffer).map_err(ReadError::Unreplicable)?;
-                some.clear();
-                self.flush_full()?;
-            }
-        }
-        if some.is_empty() {
-            return Ok(());
-        }
-        writer.blobs(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
+        self.pieces(store, sql, public_blob, |blobs, buffer| writer.blobs(blobs, buffer))
     }
 
     fn references(&mut self, store: &Connection, writer: &mut SnapshotWriter) -> Result<(), Stop> {
         let sql = r#"SELECT "record"."collection" || '/' || "record"."rkey", "record_blob"."blobCid" FROM "record_blob"
                      JOIN "record" ON "record"."uri" = "record_blob"."recordUri""#;
+        let reference = |row: &Row<'_>| {
+            let (path, blob): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok(Cid::parse(&blob).ok().map(|blob| Reference { path, blob }))
+        };
+        self.pieces(store, sql, reference, |references, buffer| writer.references(references, buffer))
+    }
+
+    /// Writes what `read` makes of the rows of `sql`, a thousand or so to a piece; rows that it makes nothing of are passed
+    /// over.
+    fn pieces<T>(
+        &mut self,
+        store: &Connection,
+        sql: &str,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<T>>,
+        mut write: impl FnMut(&[T], &mut Vec<u8>) -> Result<(), LinkError>,
+    ) -> Result<(), Stop> {
         let mut statement = store.prepare_cached(sql).map_err(DbError::from)?;
         let mut rows = statement.query([]).map_err(DbError::from)?;
         let mut some = Vec::with_capacity(PIECE);
         while let Some(row) = rows.next().map_err(DbError::from)? {
-            let (path, blob): (String, String) =
-                (row.get(0).map_err(DbError::from)?, row.get(1).map_err(DbError::from)?);
-            some.extend(Cid::parse(&blob).ok().map(|blob| Reference { path, blob }));
+            some.extend(read(row).map_err(DbError::from)?);
             if some.len() == PIECE {
-                writer.references(&some, &mut self.buffer).map_err(ReadError::Unreplicable)?;
+                write(&some, &mut self.buffer).map_err(ReadError::Unreplicable)?;
                 some.clear();
                 self.flush_full()?;
             }
@@ -364,7 +352,7 @@ impl Out {
         if some.is_empty() {
             return Ok(());
         }
-        writer.references(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
+        write(&some, &mut self.buffer).map_err(|error| ReadError::Unreplicable(error).into())
     }
 
     fn flush_full(&mut self) -> Result<(), Stop> {
@@ -401,7 +389,7 @@ impl Out {
 }
 
 /// A blob out of a row of its CID, media type and size.
-pub(crate) fn public_blob(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<PublicBlob>> {
+pub(crate) fn public_blob(row: &Row<'_>) -> rusqlite::Result<Option<PublicBlob>> {
     let (cid, mime_type, size): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let size = u64::try_from(size).unwrap_or_default();
     Ok(Cid::parse(&cid).ok().map(|cid| PublicBlob { cid, mime_type, size }))
