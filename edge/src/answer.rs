@@ -49,6 +49,8 @@ pub struct Answer<B = Vec<u8>> {
 
 /// The media type of JSON.
 const JSON: &str = "application/json; charset=utf-8";
+/// The size in bytes from which the origin compresses, for who can read that.
+const COMPRESSED: usize = 1024;
 /// The media type of CAR files.
 const CAR: &str = "application/vnd.ipld.car";
 
@@ -63,20 +65,21 @@ impl<B> Answer<B> {
         Self { status, headers, body: Some(body) }
     }
 
-    /// A CAR file; `tag` without its quotes.
-    pub(crate) fn car(tag: Option<String>, body: B) -> Self {
-        Self::new(200, CAR, tag.map(|tag| format!("\"{tag}\"")), body)
+    /// A CAR file whose length nobody knows beforehand; `tag` without its quotes.
+    pub(crate) fn car_of_any_length(tag: Option<&str>, body: B) -> Self {
+        Self::new(200, CAR, tag.map(quoted), body).compressible()
     }
 
     /// Says that caches may not give it to somebody else.
-    pub(crate) fn private(mut self) -> Self {
+    #[must_use]
+    pub fn private(mut self) -> Self {
         self.headers.push(("cache-control", "private".to_owned()));
         self.headers.push(("vary", "Authorization".to_owned()));
         self
     }
 
     /// Says that it differs by what encodings the asker accepts: the origin compresses what is this large.
-    pub(crate) fn compressible(mut self) -> Self {
+    fn compressible(mut self) -> Self {
         self.headers.push(("vary", "accept-encoding".to_owned()));
         self
     }
@@ -119,15 +122,46 @@ impl<B> Answer<B> {
 }
 
 impl Answer<Vec<u8>> {
+    fn whole(status: u16, media_type: &str, tag: Option<String>, body: Vec<u8>) -> Self {
+        let large = body.len() >= COMPRESSED;
+        let answer = Self::new(status, media_type, tag, body);
+        if large { answer.compressible() } else { answer }
+    }
+
+    /// A CAR file; `tag` without its quotes.
+    pub(crate) fn car(tag: &str, body: Vec<u8>) -> Self {
+        Self::whole(200, CAR, Some(quoted(tag)), body)
+    }
+
     /// JSON that anybody may see, tagged with its hash; `None` when it cannot be written, which is a damaged block.
     pub(crate) fn json(output: &impl Serialize) -> Option<Self> {
-        let json = serde_json::to_vec(output).ok()?;
-        let tag = tag_of(&json);
-        Some(Self::new(200, JSON, Some(tag), json))
+        serde_json::to_vec(output).ok().map(Self::json_text)
+    }
+
+    /// The same of JSON that is written already.
+    #[must_use]
+    pub fn json_text(json: Vec<u8>) -> Self {
+        Self::whole(200, JSON, Some(tag_of(&json)), json)
     }
 
     /// A refusal in the error envelope.
     pub(crate) fn refused(refusal: &Refusal) -> Self {
-        Self::new(400, JSON, None, refusal.to_json())
+        Self::error(400, refusal.to_json())
     }
+
+    /// The same of an envelope that is written already.
+    #[must_use]
+    pub fn error(status: u16, envelope: Vec<u8>) -> Self {
+        Self::whole(status, JSON, None, envelope)
+    }
+
+    /// Text.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::whole(200, "text/plain; charset=utf-8", None, text.into())
+    }
+}
+
+fn quoted(tag: &str) -> String {
+    format!("\"{tag}\"")
 }

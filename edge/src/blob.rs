@@ -22,14 +22,17 @@ pub struct Asked<'h> {
     pub if_none_match: Option<&'h str>,
 }
 
-/// The answer for a blob; its body is the bytes to be sent.
-#[must_use]
-pub fn answer(cid: &Cid, mime_type: &str, size: u64, asked: Asked<'_>) -> Answer<Range<u64>> {
+/// The answer for a blob, its body the bytes to be sent; or, in place of an error, the answer that has none of them: 304 for
+/// who has it, 416 for what is asked for behind its end.
+///
+/// # Errors
+/// Those two.
+pub fn answer(cid: &Cid, mime_type: &str, size: u64, asked: Asked<'_>) -> Result<Answer<Range<u64>>, Answer> {
     let tag = format!("\"{cid}\"");
     let (status, range) = match Part::asked(asked.range, asked.if_range, size, &tag) {
         Part::Whole => (200, 0..size),
         Part::Bytes(range) => (206, range),
-        Part::None => return unsatisfiable(size),
+        Part::None => return Err(unsatisfiable(size)),
     };
     let media_type = if mime_type.is_empty() { "application/octet-stream" } else { mime_type };
     let mut headers = vec![
@@ -46,21 +49,17 @@ pub fn answer(cid: &Cid, mime_type: &str, size: u64, asked: Asked<'_>) -> Answer
     if status == 206 {
         headers.push(("content-range", format!("bytes {}-{}/{size}", range.start, range.end - 1)));
     }
-    Answer { status, headers, body: Some(range) }.private().unless_known(asked.if_none_match)
+    let answer = Answer { status, headers, body: Some(range) }.private().unless_known(asked.if_none_match);
+    match answer.body {
+        Some(_) => Ok(answer),
+        None => Err(Answer { status: answer.status, headers: answer.headers, body: None }),
+    }
 }
 
-fn unsatisfiable(size: u64) -> Answer<Range<u64>> {
-    let headers = vec![
-        ("content-type", "application/json; charset=utf-8".to_owned()),
-        ("content-range", format!("bytes */{size}")),
-        ("access-control-allow-origin", "*".to_owned()),
-    ];
-    Answer { status: 416, headers, body: None }.private()
-}
-
-/// The body of an answer that has no bytes of the blob: a refusal's, where the range cannot be had.
-#[must_use]
-pub fn refusal(status: u16) -> Option<Vec<u8>> {
-    let body = ErrorBody::new(error_name::of_status(status), "range not satisfiable");
-    (status == 416).then(|| serde_json::to_vec(&body).unwrap_or_default())
+fn unsatisfiable(size: u64) -> Answer {
+    let error = ErrorBody::new(error_name::of_status(416), "range not satisfiable");
+    // Two strings cannot fail to be JSON.
+    let mut answer = Answer::error(416, serde_json::to_vec(&error).unwrap_or_default()).private();
+    answer.headers.push(("content-range", format!("bytes */{size}")));
+    answer
 }

@@ -3,7 +3,7 @@
 //! They are marked as not to be stored, and readable by web pages of any origin, without which a browser client would see
 //! an unexplained network error. <https://atproto.com/specs/xrpc#error-responses>
 
-use serde_json::json;
+use shared::xrpc::{ErrorBody, error_name};
 
 /// A request that the edge refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +50,12 @@ impl Refusal {
     #[must_use]
     pub fn body(self) -> String {
         let (error, message) = match self {
-            Self::NotFound => ("NotFound", "nothing is served here"),
-            Self::TooMany => ("RateLimitExceeded", "Rate Limit Exceeded"),
-            Self::Internal => ("InternalServerError", "Internal Server Error"),
-            Self::OriginAway => ("NotEnoughResources", "the server cannot be reached at the moment"),
+            Self::NotFound => (error_name::NOT_FOUND, "nothing is served here"),
+            Self::TooMany => (error_name::RATE_LIMIT_EXCEEDED, "Rate Limit Exceeded"),
+            Self::Internal => (error_name::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+            Self::OriginAway => (error_name::NOT_ENOUGH_RESOURCES, "the server cannot be reached at the moment"),
         };
-        json!({ "error": error, "message": message }).to_string()
+        // Two strings cannot fail to be JSON.
+        serde_json::to_string(&ErrorBody::new(error, message)).unwrap_or_default()
     }
 }

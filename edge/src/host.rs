@@ -12,7 +12,7 @@
 use std::cell::{Cell, RefCell};
 
 use serde::{Deserialize, Serialize};
-use shared::link::{HostPush, LinkError, Position, RegionAnswer, decode, encode};
+use shared::link::{HostPush, Position, RegionAnswer};
 use shared::syntax::{AtIdentifier, Did, Handle};
 
 use crate::counters::Counters;
@@ -21,17 +21,6 @@ use crate::sql::{Columns, Sql, SqlError, Value};
 
 /// How long an origin that did not answer is left alone, in milliseconds.
 const RETRY: u64 = 1_000;
-
-/// Why the host object cannot do what it is asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The database failed.
-    #[error(transparent)]
-    Sql(#[from] SqlError),
-    /// What is stored cannot be read or written.
-    #[error("what the host object keeps cannot be read or written")]
-    Kept(#[from] LinkError),
-}
 
 /// Whether the origin is to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,16 +51,6 @@ pub struct Told {
     pub account: Option<Did>,
 }
 
-/// A public answer of the origin's that is kept whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
-    /// Its headers, as far as they matter.
-    pub headers: Vec<(String, String)>,
-    /// Its body.
-    #[serde(with = "serde_bytes")]
-    pub body: Vec<u8>,
-}
-
 /// A host object over its database.
 #[derive(Debug)]
 pub struct Host<S> {
@@ -80,6 +59,8 @@ pub struct Host<S> {
     asked_at: Cell<u64>,
     retry_at: Cell<u64>,
     server: Cell<u64>,
+    /// Whether the tables are known to be there.
+    created: Cell<bool>,
     counted: RefCell<Counters>,
 }
 
@@ -93,6 +74,7 @@ impl<S: Sql> Host<S> {
             asked_at: Cell::default(),
             retry_at: Cell::default(),
             server: Cell::default(),
+            created: Cell::default(),
             counted: RefCell::default(),
         }
     }
@@ -128,8 +110,8 @@ impl<S: Sql> Host<S> {
     /// The position to ask from.
     ///
     /// # Errors
-    /// A [`HostError`]; so of every other call.
-    pub fn position(&self) -> Result<Position, HostError> {
+    /// An [`SqlError`]; so of every other call.
+    pub fn position(&self) -> Result<Position, SqlError> {
         if let Some(region) = &*self.region.borrow() {
             return Ok(region.position);
         }
@@ -141,8 +123,8 @@ impl<S: Sql> Host<S> {
     /// Takes the answer to a question that was asked at `asked_at`.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn take(&self, answer: &RegionAnswer, asked_at: u64) -> Result<(), HostError> {
+    /// An [`SqlError`].
+    pub fn take(&self, answer: &RegionAnswer, asked_at: u64) -> Result<(), SqlError> {
         let before = self.position()?;
         // What changed before is not known by name to an object that has just begun.
         let mut region = self.region.borrow().clone().unwrap_or_else(|| Region {
@@ -167,8 +149,8 @@ impl<S: Sql> Host<S> {
     /// The origin did not answer.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn away(&self, now: u64) -> Result<(), HostError> {
+    /// An [`SqlError`].
+    pub fn away(&self, now: u64) -> Result<(), SqlError> {
         let position = self.position()?;
         let mut region = self.region.borrow_mut();
         let region = region.get_or_insert_with(|| Region { floor: position, position, ..Region::default() });
@@ -186,8 +168,8 @@ impl<S: Sql> Host<S> {
     /// Takes what the origin says at once: handles that came, went or moved. It is acknowledged when this returns.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn push(&self, push: &HostPush) -> Result<(), HostError> {
+    /// An [`SqlError`].
+    pub fn push(&self, push: &HostPush) -> Result<(), SqlError> {
         self.create()?;
         self.forget(&push.handles)?;
         self.server.set(push.server);
@@ -197,8 +179,8 @@ impl<S: Sql> Host<S> {
     /// The account, if it has a replica here.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn find(&self, account: &AtIdentifier) -> Result<Option<Did>, HostError> {
+    /// An [`SqlError`].
+    pub fn find(&self, account: &AtIdentifier) -> Result<Option<Did>, SqlError> {
         self.create()?;
         let (statement, name) = match account {
             AtIdentifier::Did(did) => ("SELECT did FROM hosted WHERE did = ?", did.as_str()),
@@ -212,8 +194,8 @@ impl<S: Sql> Host<S> {
     /// An account has a replica here, under this handle.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn learn(&self, account: &Did, handle: Option<&Handle>) -> Result<(), HostError> {
+    /// An [`SqlError`].
+    pub fn learn(&self, account: &Did, handle: Option<&Handle>) -> Result<(), SqlError> {
         self.create()?;
         if let Some(handle) = handle {
             self.forget(std::slice::from_ref(handle))?;
@@ -228,8 +210,8 @@ impl<S: Sql> Host<S> {
     /// An account has no replica here.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn unlearn(&self, account: &Did) -> Result<(), HostError> {
+    /// An [`SqlError`].
+    pub fn unlearn(&self, account: &Did) -> Result<(), SqlError> {
         self.create()?;
         self.sql.exec("DELETE FROM hosted WHERE did = ?", vec![account.as_str().into()])?;
         Ok(())
@@ -241,11 +223,11 @@ impl<S: Sql> Host<S> {
         self.server.get()
     }
 
-    /// What describeServer answers, if it is kept; and whether that is the current version.
+    /// The JSON that describeServer answers, if it is kept; and whether that is the current version.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn described(&self) -> Result<Option<(Page, bool)>, HostError> {
+    /// An [`SqlError`].
+    pub fn described(&self) -> Result<Option<(Vec<u8>, bool)>, SqlError> {
         self.create()?;
         let Some(row) = self.sql.exec("SELECT server, page FROM described", Vec::new())?.into_iter().next() else {
             return Ok(None);
@@ -253,32 +235,35 @@ impl<S: Sql> Host<S> {
         let mut row = Columns::of(row);
         // Versions are hashes, beyond the numbers that the database holds exactly.
         let current = row.text()? == self.server().to_string();
-        Ok(Some((decode(&row.bytes()?)?, current)))
+        Ok(Some((row.bytes()?, current)))
     }
 
     /// Keeps what describeServer answers, if `server`, which was current when it was asked for, still is.
     ///
     /// # Errors
-    /// A [`HostError`].
-    pub fn describe(&self, server: u64, page: &Page) -> Result<(), HostError> {
+    /// An [`SqlError`].
+    pub fn describe(&self, server: u64, page: Vec<u8>) -> Result<(), SqlError> {
         if server == self.server() {
             self.create()?;
             self.sql.exec(
                 "INSERT OR REPLACE INTO described (id, server, page) VALUES (1, ?, ?)",
-                vec![server.to_string().into(), Value::Blob(encode(page)?)],
+                vec![server.to_string().into(), Value::Blob(page)],
             )?;
         }
         Ok(())
     }
 
-    fn forget(&self, handles: &[Handle]) -> Result<(), HostError> {
+    fn forget(&self, handles: &[Handle]) -> Result<(), SqlError> {
         for handle in handles {
             self.sql.exec("UPDATE hosted SET handle = NULL WHERE handle = ?", vec![handle.as_str().into()])?;
         }
         Ok(())
     }
 
-    fn create(&self) -> Result<(), HostError> {
+    fn create(&self) -> Result<(), SqlError> {
+        if self.created.get() {
+            return Ok(());
+        }
         for table in [
             "CREATE TABLE IF NOT EXISTS host (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL)",
             "CREATE TABLE IF NOT EXISTS hosted (did TEXT PRIMARY KEY, handle TEXT UNIQUE) WITHOUT ROWID",
@@ -288,6 +273,7 @@ impl<S: Sql> Host<S> {
         ] {
             self.sql.exec(table, Vec::new())?;
         }
+        self.created.set(true);
         Ok(())
     }
 }

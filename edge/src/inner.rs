@@ -9,6 +9,7 @@ use shared::link::Replica;
 use shared::syntax::Handle;
 
 use crate::fresh::Freshness;
+use crate::read::Read;
 
 /// Paths of a replica's object.
 pub mod replica {
@@ -85,10 +86,8 @@ impl Unanswered {
 pub struct ReadAsked {
     /// How fresh the region is.
     pub fresh: Freshness,
-    /// The method.
-    pub nsid: String,
-    /// The query string.
-    pub query: String,
+    /// What is read.
+    pub read: Read,
     /// `If-None-Match`
     pub if_none_match: Option<String>,
     /// Whether only the head is wanted.
@@ -176,8 +175,9 @@ pub struct Learned {
 /// What describeServer answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Described {
-    /// The answer.
-    pub page: crate::host::Page,
+    /// JSON.
+    #[serde(with = "serde_bytes")]
+    pub page: Vec<u8>,
     /// Whether it may be old.
     pub stale: bool,
 }

@@ -3,6 +3,7 @@
 //! Parameters are read by the code that the origin reads them with. What it would refuse is not refused here but left to
 //! it, so that nobody gets another message than the origin's.
 
+use serde::{Deserialize, Serialize};
 use shared::api::repo::{DescribeRepoParams, GetRecordParams, ListRecordsParams};
 use shared::api::sync;
 use shared::api::sync::{
@@ -13,7 +14,7 @@ use shared::syntax::AtIdentifier;
 use shared::xrpc::params::Given;
 
 /// A read of one account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Read {
     /// com.atproto.repo.getRecord
     Record(GetRecordParams),

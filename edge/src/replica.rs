@@ -106,15 +106,15 @@ enum Known {
 #[derive(Debug)]
 pub struct Replica<S> {
     sql: Rc<S>,
-    known: Rc<RefCell<Known>>,
+    known: RefCell<Known>,
     /// Until when the replica's own last question lets it serve.
-    until: Rc<Cell<u64>>,
+    until: Cell<u64>,
     /// When it was last known to be fresh.
-    fresh_at: Rc<Cell<u64>>,
+    fresh_at: Cell<u64>,
     /// The exports that are on their way, for which blocks are kept that are not in the tree any more.
     exports: Rc<Cell<usize>>,
     /// Why it has to be filled anew, if that was not asked for.
-    trouble: Rc<Cell<Option<&'static str>>>,
+    trouble: Cell<Option<&'static str>>,
 }
 
 /// What a replica is, to who would read from it or fill it.
@@ -134,24 +134,11 @@ impl<S: Sql> Replica<S> {
     pub fn new(sql: S) -> Self {
         Self {
             sql: Rc::new(sql),
-            known: Rc::default(),
-            until: Rc::default(),
-            fresh_at: Rc::default(),
+            known: RefCell::default(),
+            until: Cell::default(),
+            fresh_at: Cell::default(),
             exports: Rc::default(),
-            trouble: Rc::default(),
-        }
-    }
-
-    /// The same replica once more, for who works on it while others do.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
-            sql: Rc::clone(&self.sql),
-            known: Rc::clone(&self.known),
-            until: Rc::clone(&self.until),
-            fresh_at: Rc::clone(&self.fresh_at),
-            exports: Rc::clone(&self.exports),
-            trouble: Rc::clone(&self.trouble),
+            trouble: Cell::default(),
         }
     }
 
@@ -331,6 +318,11 @@ fn store<S: Sql>(sql: &S, held: &Held) -> Result<(), ReplicaError> {
         ],
     )?;
     Ok(())
+}
+
+/// The collection and the key of a repository path.
+fn place(path: &str) -> (&str, &str) {
+    path.split_once('/').unwrap_or((path, ""))
 }
 
 /// The paths of records that are taken down.

@@ -8,8 +8,10 @@ mod database;
 mod gateway;
 mod host_object;
 mod message;
+mod objects;
 mod origin;
 mod replica_object;
+mod together;
 
 use std::cell::OnceCell;
 use std::rc::Rc;

@@ -9,7 +9,7 @@ use shared::repo::Head;
 use shared::repo::commit::Commit;
 use shared::syntax::Did;
 
-use super::{Held, Phase, Replica, ReplicaError, schema};
+use super::{Held, Phase, Replica, ReplicaError, place, schema};
 use crate::sql::{Columns, Sql, Value};
 
 /// How many rows one statement inserts, within the parameters that the platform allows.
@@ -83,18 +83,12 @@ impl<S: Sql> Replica<S> {
                     Item::Records(records) => {
                         let mut values = Vec::with_capacity(records.len() * 3);
                         for record in &records {
-                            let (collection, rkey) = record.path.split_once('/').unwrap_or((&record.path, ""));
+                            let (collection, rkey) = place(&record.path);
                             values.extend([collection.into(), rkey.into(), (&record.cid).into()]);
                         }
                         self.insert("record (collection, rkey, cid)", 3, values)?;
                     }
-                    Item::Blobs(blobs) => {
-                        let mut values = Vec::with_capacity(blobs.len() * 3);
-                        for blob in blobs {
-                            values.extend([blob.cid.to_string().into(), blob.mime_type.into(), blob.size.into()]);
-                        }
-                        self.insert("blob (cid, mime_type, size)", 3, values)?;
-                    }
+                    Item::Blobs(blobs) => self.publish(&blobs)?,
                     Item::References(references) => {
                         let mut values = Vec::with_capacity(references.len() * 2);
                         for reference in references {

@@ -9,11 +9,10 @@ use shared::firehose::{Event, Frame};
 use shared::link::{Ack, Change, Outcome, Position, PublicBlob, Push, PushedCommit, State, encode};
 use shared::repo::mst::Tree;
 use shared::repo::{Blockstore as _, Head, RepoOp};
-use shared::syntax::Path;
 use shared::{cbor, repo};
 
 use super::export::Blocks;
-use super::{Held, Phase, Replica, ReplicaError};
+use super::{Held, Phase, Replica, ReplicaError, place, schema};
 use crate::sql::{Sql, Value};
 
 /// The longest message that is kept, in bytes: a little less than the platform lets a row have.
@@ -26,6 +25,9 @@ enum Unfit {
     /// It cannot be made here: the replica is filled anew.
     Refill(&'static str),
 }
+
+/// Where the repository stands after a change; nowhere of an account that is not served.
+type Made = Result<Option<Head>, Unfit>;
 
 impl<S: Sql> Replica<S> {
     /// Takes a change that the origin pushes; `message` is how it came.
@@ -114,16 +116,16 @@ impl<S: Sql> Replica<S> {
         }
         let made = match &push.change {
             _ if push.previous != held.position => Err(Unfit::Missed),
-            Change::State(_) => Ok(()),
+            Change::State(_) => Ok(held.head.clone()),
             Change::Commit(commit) if held.head.is_some() => self.commit(&held, commit, now)?,
             // Of an account that is not served nothing else is held. It is filled when it is served again.
-            Change::Commit(_) if held.state.as_deref().is_some_and(|state| state.status.is_some()) => Ok(()),
+            Change::Commit(_) if held.state.as_deref().is_some_and(|state| state.status.is_some()) => Ok(None),
             Change::Commit(_) => Err(Unfit::Refill("a commit to nothing")),
             Change::Unknown => Err(Unfit::Refill("a change that is not told")),
         };
         match made {
-            Ok(()) => {
-                self.change(|held| held.position = push.position)?;
+            Ok(head) => {
+                self.change(|held| (held.position, held.head) = (push.position, head))?;
                 Ok(Outcome::Applied)
             }
             Err(Unfit::Missed) => {
@@ -146,9 +148,7 @@ impl<S: Sql> Replica<S> {
         }
         let served = state.status.is_none();
         if !served {
-            for table in ["block", "record", "blob", "reference"] {
-                self.sql.exec(&format!("DELETE FROM {table}"), Vec::new())?;
-            }
+            schema::clear(&*self.sql)?;
         }
         for blob in &state.deleted_blobs {
             self.sql.exec("DELETE FROM blob WHERE cid = ?", vec![blob.to_string().into()])?;
@@ -164,19 +164,19 @@ impl<S: Sql> Replica<S> {
     }
 
     /// Makes a commit: checks who signed it, makes its operations on the tree that is here, and keeps what changed if
-    /// that leads to the root that it names.
-    fn commit(&self, held: &Held, pushed: &PushedCommit, now: u64) -> Result<Result<(), Unfit>, ReplicaError> {
+    /// that leads to the root that it names. Where the repository stands then is for the caller to write down.
+    fn commit(&self, held: &Held, pushed: &PushedCommit, now: u64) -> Result<Made, ReplicaError> {
         let (Some(head), Some(state)) = (&held.head, &held.state) else { return Ok(Err(Unfit::Refill("no head"))) };
         let event = match Frame::decode(&pushed.frame) {
             Ok(Frame::Event { event: Event::Commit(commit), .. }) => commit,
-            Ok(Frame::Event { event: Event::Account(_) | Event::Identity(_), .. }) => return Ok(Ok(())),
+            Ok(Frame::Event { event: Event::Account(_) | Event::Identity(_), .. }) => return Ok(Ok(held.head.clone())),
             _ => return Ok(Err(Unfit::Refill("a frame that is no commit"))),
         };
         let known = Known { rev: head.rev, data: head.data.clone() };
         let verified = match verify_commit(&event, Some(&known), &state.signing_key, now.saturating_mul(1000)) {
             Ok(verified) => verified,
             // A snapshot may be newer than the position that it names.
-            Err(VerifyError::Stale(_)) => return Ok(Ok(())),
+            Err(VerifyError::Stale(_)) => return Ok(Ok(held.head.clone())),
             Err(VerifyError::Gap) => return Ok(Err(Unfit::Refill("a commit that does not follow"))),
             Err(_) => return Ok(Err(Unfit::Refill("a commit that is not sound"))),
         };
@@ -218,17 +218,14 @@ impl<S: Sql> Replica<S> {
         }
         self.publish(&pushed.blobs)?;
         self.drop_blocks(&gone)?;
-        let head = Head { commit: event.commit.clone(), rev: event.rev, data: verified.head.data };
-        self.change(|held| held.head = Some(head))?;
-        Ok(Ok(()))
+        Ok(Ok(Some(Head { commit: event.commit.clone(), rev: event.rev, data: verified.head.data })))
     }
 
     /// Puts an operation's record where it is now, and what it refers to.
     fn record(&self, op: &RepoOp, blocks: &repo::BlockMap) -> Result<(), ReplicaError> {
-        let path: &Path = &op.path;
-        let (collection, rkey) = path.as_str().split_once('/').unwrap_or((path.as_str(), ""));
-        let referred =
-            self.sql.exec("DELETE FROM reference WHERE path = ? RETURNING blob", vec![path.as_str().into()])?;
+        let path = op.path.as_str();
+        let (collection, rkey) = place(path);
+        let referred = self.sql.exec("DELETE FROM reference WHERE path = ? RETURNING blob", vec![path.into()])?;
         match &op.cid {
             None => {
                 self.sql.exec(
@@ -242,7 +239,7 @@ impl<S: Sql> Replica<S> {
                 let record = blocks.get(cid).ok().flatten().and_then(|block| cbor::decode(&block).ok());
                 let mut values = Vec::new();
                 for blob in record.iter().flat_map(data::blobs) {
-                    values.extend([blob.cid.to_string().into(), path.as_str().into()]);
+                    values.extend([blob.cid.to_string().into(), path.into()]);
                 }
                 self.insert("reference (blob, path)", 2, values)?;
             }
@@ -257,8 +254,9 @@ impl<S: Sql> Replica<S> {
         Ok(())
     }
 
-    fn publish(&self, blobs: &[PublicBlob]) -> Result<(), ReplicaError> {
-        let mut values = Vec::new();
+    /// Writes down blobs that are public.
+    pub(super) fn publish(&self, blobs: &[PublicBlob]) -> Result<(), ReplicaError> {
+        let mut values = Vec::with_capacity(blobs.len() * 3);
         for PublicBlob { cid, mime_type, size } in blobs {
             values.extend([cid.to_string().into(), mime_type.as_str().into(), (*size).into()]);
         }

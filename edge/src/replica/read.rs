@@ -51,9 +51,6 @@ pub enum Gate {
 /// What is held of an account, and its state.
 type Served = (Rc<Held>, Rc<State>);
 
-/// The size in bytes from which the origin compresses, for who can read that.
-const COMPRESSED: usize = 1024;
-
 /// How many rows a list reads at a time, when some are passed over.
 const PAGE: u64 = 100;
 
@@ -69,13 +66,7 @@ impl<S: Sql> Replica<S> {
             Some(answer) => answer,
             None => return Ok(Outcome::Forward),
         };
-        let answer = if read.is_private_to_caches() { answer.private() } else { answer };
-        let large = match &answer.body {
-            Some(CarBody::Whole(body)) => body.len() >= COMPRESSED,
-            Some(CarBody::Unsized(_) | CarBody::Repo(_)) => true,
-            None => false,
-        };
-        Ok(Outcome::Answer(if large { answer.compressible() } else { answer }))
+        Ok(Outcome::Answer(if read.is_private_to_caches() { answer.private() } else { answer }))
     }
 
     /// Whether a blob of this account is public.
@@ -83,8 +74,7 @@ impl<S: Sql> Replica<S> {
     /// # Errors
     /// A [`ReplicaError`].
     pub fn blob(&self, cid: &Cid) -> Result<Outcome<Gate>, ReplicaError> {
-        let Some(account) = self.held()?.map(|held| held.account.clone().into()) else { return Ok(Outcome::Forward) };
-        let Some((held, state)) = self.served(&account)? else { return Ok(Outcome::Forward) };
+        let Some((held, state)) = self.serving()? else { return Ok(Outcome::Forward) };
         if let Some(status) = &state.status {
             let refusal = Refusal::unavailable(&held.account.clone().into(), status);
             return Ok(refusal.map_or(Outcome::Forward, |refusal| Outcome::Answer(Gate::Refused(refusal))));
@@ -108,15 +98,19 @@ impl<S: Sql> Replica<S> {
         Ok(Some(held.account.clone()).filter(|_| state.status.is_none()))
     }
 
-    /// What is held of the account, if it is the one that is meant.
+    /// What is held, if it can be answered from.
+    fn serving(&self) -> Result<Option<Served>, ReplicaError> {
+        let held = self.held()?.filter(|held| held.phase == Phase::Serving);
+        Ok(held.and_then(|held| held.state.clone().map(|state| (held, state))))
+    }
+
+    /// The same, if it is of the account that is meant.
     fn served(&self, account: &AtIdentifier) -> Result<Option<Served>, ReplicaError> {
-        let Some(held) = self.held()?.filter(|held| held.phase == Phase::Serving) else { return Ok(None) };
-        let Some(state) = held.state.clone() else { return Ok(None) };
-        let meant = match account {
+        let meant = |(held, state): &Served| match account {
             AtIdentifier::Did(did) => *did == held.account,
             AtIdentifier::Handle(handle) => state.handle.as_ref() == Some(handle),
         };
-        Ok(Some((held, state)).filter(|_| meant))
+        Ok(self.serving()?.filter(meant))
     }
 
     /// `None` for what the origin has to answer.
@@ -145,7 +139,10 @@ impl<S: Sql> Replica<S> {
             Read::Blocks(params) => Some(self.blocks(&params.cids)?),
             Read::Head(_) => json_answer(&GetHeadOutput { root: head.commit.clone() }),
             Read::LatestCommit(_) => json_answer(&GetLatestCommitOutput { cid: head.commit.clone(), rev: head.rev }),
-            Read::Repo(_) => Some(Answer::car(Some(head.rev.to_string()), CarBody::Repo(Box::new(self.export(head)?)))),
+            Read::Repo(_) => {
+                let export = CarBody::Repo(Box::new(self.export(head)?));
+                Some(Answer::car_of_any_length(Some(head.rev.as_str()), export))
+            }
             Read::Status(params) => json_answer(&GetRepoStatusOutput {
                 did: params.did.clone(),
                 active: true,
@@ -272,7 +269,7 @@ impl<S: Sql> Replica<S> {
         if let Some(record) = tree.get(&key)? {
             proof.push(required(&record)?);
         }
-        Ok(Answer::car(Some(head.rev.to_string()), CarBody::Whole(car::to_vec(&head.commit, &proof))))
+        Ok(Answer::car(head.rev.as_str(), car::to_vec(&head.commit, &proof)).map(CarBody::Whole))
     }
 
     fn blocks(&self, cids: &[Cid]) -> Result<Answer<CarBody<S>>, ReplicaError> {
@@ -291,7 +288,7 @@ impl<S: Sql> Replica<S> {
         if !missing.is_empty() {
             return Ok(refused(&Refusal::blocks_not_found(&missing)));
         }
-        Ok(Answer::car(tag, CarBody::Unsized(out)))
+        Ok(Answer::car_of_any_length(tag.as_deref(), CarBody::Unsized(out)))
     }
 
     fn blobs(&self, params: &ListBlobsParams) -> Result<Option<Answer<CarBody<S>>>, ReplicaError> {

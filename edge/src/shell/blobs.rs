@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use shared::cid::Cid;
 use shared::syntax::Did;
-use worker::{Bucket, Conditional, Data, Env, Error, HttpMetadata, Object, Result};
+use worker::{Bucket, Conditional, Data, Env, HttpMetadata, Object, Result};
 
 use super::origin;
 use crate::gateway::{blob_key, blob_prefix};
@@ -91,7 +91,7 @@ pub(super) async fn drop_copies(bucket: &Bucket, did: &Did, cids: Option<&[Cid]>
             return Ok((dropped, true));
         }
         dropped += keys.len() as u64;
-        bucket.delete_multiple(keys).await.map_err(|error| Error::RustError(error.to_string()))?;
+        bucket.delete_multiple(keys).await?;
         if !page.truncated() {
             return Ok((dropped, true));
         }

@@ -15,13 +15,13 @@ use subtle::ConstantTimeEq as _;
 use worker::{Context, Env, Result, Stub, console_error, console_warn};
 
 use super::origin::{self, Client, NOBODY, cf_property};
-use super::{blobs, message, now};
+use super::{blobs, message, now, objects};
 use crate::answer::{Answer, Mark};
 use crate::blob::{self, Asked};
 use crate::counters::{self, Counted, Counters};
 use crate::error::Refusal;
 use crate::fresh::Freshness;
-use crate::gateway::{Plan, Said, object_name, plan, target};
+use crate::gateway::{Plan, Said, plan, target};
 use crate::host::{Ask, Told};
 use crate::inner::{self, BlobAsked, BlobTold, Described, Filled, KnownAsked, KnownTold, ReadAsked, Unanswered};
 use crate::limit::Limiter;
@@ -99,6 +99,16 @@ pub(super) async fn answer(
     }
 }
 
+/// Counts something, to be told to the region's host object.
+fn count(region: &Region, what: Counted) {
+    MEMORY.with_borrow_mut(|memory| memory.counted.entry(region.clone()).or_default().count(what));
+}
+
+/// What was counted in a region and not told yet.
+fn uncounted(region: &Region) -> Counters {
+    MEMORY.with_borrow_mut(|memory| memory.counted.remove(region).unwrap_or_default())
+}
+
 /// Who sent a request, and to which region they belong.
 fn client(request: &web_sys::Request, settings: &Settings) -> Option<Client> {
     let header = |name: &str| request.headers().get(name).ok().flatten();
@@ -127,8 +137,7 @@ impl Gateway {
     }
 
     fn count(&self, what: Counted) {
-        let region = self.client.region.clone();
-        MEMORY.with_borrow_mut(|memory| memory.counted.entry(region).or_default().count(what));
+        count(&self.client.region, what);
     }
 
     /// The origin answers.
@@ -150,14 +159,17 @@ impl Gateway {
         if stale { Mark::Stale } else { Mark::Hit }
     }
 
-    fn replica(&self, account: &Did) -> Result<Stub> {
-        let region = &self.client.region;
-        let name = object_name(account, region);
-        self.env.durable_object("REPLICAS")?.get_by_name_with_location_hint(&name, region.as_str())
+    /// The account's replica in the client's region.
+    fn identity(&self, account: &Did) -> Identity {
+        Identity { account: account.clone(), region: self.client.region.clone() }
     }
 
-    fn host_of(&self, region: &Region) -> Result<Stub> {
-        self.env.durable_object("HOSTS")?.get_by_name_with_location_hint(region.as_str(), region.as_str())
+    fn replica(&self, account: &Did) -> Result<Stub> {
+        objects::replica(&self.env, &self.identity(account))
+    }
+
+    fn host(&self) -> Result<Stub> {
+        objects::host(&self.env, &self.client.region)
     }
 
     /// How fresh the region is, and which account is meant if it has a replica here.
@@ -174,10 +186,9 @@ impl Gateway {
         if let Some(told) = remembered {
             return Ok(told);
         }
-        let counted = MEMORY.with_borrow_mut(|memory| memory.counted.remove(region).unwrap_or_default());
-        let ask = Ask { account: Some(account.clone()), counted };
-        let told = message::ask::<Told>(&self.host_of(region)?, inner::host::ASK, &ask).await?;
-        let told = told.ok_or_else(|| worker::Error::RustError("a host object says nothing".to_owned()))?;
+        let ask = Ask { account: Some(account.clone()), counted: uncounted(region) };
+        let told = message::ask::<Told>(&self.host()?, inner::host::ASK, &ask).await?;
+        let told = told.ok_or_else(|| message::failed("a host object says nothing"))?;
         let fresh = Rc::new(told.region);
         MEMORY.with_borrow_mut(|memory| {
             let mut accounts = memory.regions.remove(region).map(|remembered| remembered.accounts).unwrap_or_default();
@@ -212,15 +223,8 @@ impl Gateway {
     async fn repo(&self, read: &Read) -> Result<web_sys::Response> {
         let account = read.account();
         let Some((did, fresh)) = self.find(&account).await? else { return self.missed(&account, None).await };
-        let url = self.request.url();
-        let (path, query) = target(&url).split_once('?').unwrap_or_default();
-        let asked = ReadAsked {
-            fresh,
-            nsid: path.strip_prefix("/xrpc/").unwrap_or_default().to_owned(),
-            query: query.to_owned(),
-            if_none_match: self.header("if-none-match"),
-            head: self.head(),
-        };
+        let asked =
+            ReadAsked { fresh, read: read.clone(), if_none_match: self.header("if-none-match"), head: self.head() };
         let response = message::call(&self.replica(&did)?, inner::replica::READ, &message::written(&asked)?).await?;
         match response.headers().get(inner::UNANSWERED)? {
             Some(why) => self.unanswered(Unanswered::parse(&why), &account, &did).await,
@@ -229,7 +233,7 @@ impl Gateway {
                 let _mark = self.counted(stale);
                 Ok(response.into())
             }
-            None => Err(worker::Error::RustError("a replica failed".to_owned())),
+            None => Err(message::failed("a replica failed")),
         }
     }
 
@@ -242,13 +246,7 @@ impl Gateway {
         let (mime_type, size, stale) = match told {
             Some(BlobTold::Open { mime_type, size, stale }) => (mime_type, size, stale),
             Some(BlobTold::Refused { body, stale }) => {
-                let headers = vec![
-                    ("content-type", "application/json; charset=utf-8".to_owned()),
-                    ("access-control-allow-origin", "*".to_owned()),
-                    ("cache-control", "private".to_owned()),
-                    ("vary", "Authorization".to_owned()),
-                ];
-                let answer = Answer { status: 400, headers, body: Some(body) };
+                let answer = Answer::error(400, body).private();
                 return message::response(answer, self.counted(stale), self.head());
             }
             Some(BlobTold::Unanswered(why)) => return self.unanswered(why, &account, &did).await,
@@ -264,16 +262,14 @@ impl Gateway {
             if_range: if_range.as_deref(),
             if_none_match: known.as_deref(),
         };
-        let answer = blob::answer(cid, &mime_type, size, asked);
-        let Answer { status, headers, body } = answer;
-        let stream = match body {
-            // 304 and 416 are what they are without the bytes.
-            None => {
-                let body = blob::refusal(status);
-                return message::response(Answer { status, headers, body }, self.counted(stale), self.head());
-            }
-            Some(_) if self.head() => blobs::has(&bucket, &did, cid, size).await?.then_some(None),
-            Some(part) => blobs::open(&bucket, &did, cid, size, part).await?.map(Some),
+        let mut answer = match blob::answer(cid, &mime_type, size, asked) {
+            Ok(answer) => answer,
+            Err(answer) => return message::response(answer, self.counted(stale), self.head()),
+        };
+        // A HEAD gets no stream, but only if there is one.
+        let stream = match answer.body.take() {
+            Some(part) if !self.head() => blobs::open(&bucket, &did, cid, size, part).await?.map(Some),
+            _ => blobs::has(&bucket, &did, cid, size).await?.then_some(None),
         };
         let Some(stream) = stream else {
             if self.settings.bucket == Bucket::Cache {
@@ -281,15 +277,12 @@ impl Gateway {
             }
             return self.forward(Mark::Miss).await;
         };
-        let answer = Answer::<()> { status, headers, body: None }.marked(self.counted(stale));
-        let headers = web_sys::Headers::new()?;
-        for (name, value) in &answer.headers {
-            headers.append(name, value)?;
+        let (builder, _) = message::begun(answer, self.counted(stale))?;
+        Ok(match stream {
+            Some(stream) => builder.stream(stream),
+            None => builder.empty(),
         }
-        let init = web_sys::ResponseInit::new();
-        init.set_status(status);
-        init.set_headers(&headers);
-        Ok(web_sys::Response::new_with_opt_readable_stream_and_init(stream.as_ref(), &init)?)
+        .into())
     }
 
     /// Copies a blob into the bucket, after the answer. If it is not public any more by then, the copy goes again.
@@ -310,8 +303,7 @@ impl Gateway {
                 Ok::<_, worker::Error>(true)
             };
             match copied.await {
-                Ok(true) => MEMORY
-                    .with_borrow_mut(|memory| memory.counted.entry(region).or_default().count(Counted::CopiedBlob)),
+                Ok(true) => count(&region, Counted::CopiedBlob),
                 Ok(false) => {}
                 Err(error) => console_warn!("a blob was not copied: {error}"),
             }
@@ -322,20 +314,15 @@ impl Gateway {
         let account = AtIdentifier::from(handle.clone());
         let Some((did, fresh)) = self.find(&account).await? else { return self.missed(&account, None).await };
         // Only names of the server's own domains are answered for.
-        let described =
-            message::ask::<Described>(&self.host_of(&self.client.region)?, inner::host::DESCRIBE, &()).await?;
-        if !described.is_some_and(|described| serves(&described.page.body, handle)) {
+        let described = message::ask::<Described>(&self.host()?, inner::host::DESCRIBE, &()).await?;
+        if !described.is_some_and(|described| serves(&described.page, handle)) {
             return self.forward(Mark::Forward).await;
         }
         let asked = KnownAsked { fresh, handle: handle.clone() };
         match message::ask::<KnownTold>(&self.replica(&did)?, inner::replica::KNOWN, &asked).await? {
             Some(KnownTold::Yes { stale }) => {
-                let headers = vec![
-                    ("content-type", "text/plain; charset=utf-8".to_owned()),
-                    ("vary", "Host".to_owned()),
-                    ("access-control-allow-origin", "*".to_owned()),
-                ];
-                let answer = Answer { status: 200, headers, body: Some(did.as_str().into()) };
+                let mut answer = Answer::text(did.as_str());
+                answer.headers.push(("vary", "Host".to_owned()));
                 message::response(answer, self.counted(stale), self.head())
             }
             Some(KnownTold::Unanswered(why)) => self.unanswered(why, &account, &did).await,
@@ -344,17 +331,11 @@ impl Gateway {
     }
 
     async fn describe_server(&self) -> Result<web_sys::Response> {
-        let host = self.host_of(&self.client.region)?;
+        let host = self.host()?;
         let Some(Described { page, stale }) = message::ask(&host, inner::host::DESCRIBE, &()).await? else {
             return self.forward(Mark::Miss).await;
         };
-        let mut headers = Vec::new();
-        for (name, value) in page.headers {
-            let known = ["content-type", "etag", "access-control-allow-origin", "access-control-expose-headers"];
-            headers.extend(known.into_iter().find(|known| *known == name).map(|name| (name, value)));
-        }
-        let answer = Answer { status: 200, headers, body: Some(page.body) };
-        let answer = answer.unless_known(self.header("if-none-match").as_deref());
+        let answer = Answer::json_text(page).unless_known(self.header("if-none-match").as_deref());
         message::response(answer, self.counted(stale), self.head())
     }
 
@@ -391,7 +372,7 @@ impl Gateway {
                         Counted::FailedFill
                     }
                 };
-                MEMORY.with_borrow_mut(|memory| memory.counted.entry(region).or_default().count(counted));
+                count(&region, counted);
             });
         }
         Ok(response)
@@ -416,9 +397,7 @@ impl Gateway {
         let regions = &self.settings.regions;
         match said {
             Said::Push(replica) if regions.contains(&replica.region) => {
-                let name = object_name(&replica.account, &replica.region);
-                let objects = self.env.durable_object("REPLICAS")?;
-                let object = objects.get_by_name_with_location_hint(&name, replica.region.as_str())?;
+                let object = objects::replica(&self.env, &replica)?;
                 let mut response = message::call(&object, inner::replica::PUSH, &body).await?;
                 let answer = response.bytes().await?;
                 let gap = link::decode::<link::Ack>(&answer).is_ok_and(|ack| ack.outcome == link::Outcome::Behind);
@@ -426,7 +405,7 @@ impl Gateway {
                 acknowledgement(response.status_code(), &answer)
             }
             Said::HostPush(region) if regions.contains(&region) => {
-                let mut response = message::call(&self.host_of(&region)?, inner::host::PUSH, &body).await?;
+                let mut response = message::call(&objects::host(&self.env, &region)?, inner::host::PUSH, &body).await?;
                 acknowledgement(response.status_code(), &response.bytes().await?)
             }
             // A region that is not served any more has no replicas.
@@ -446,13 +425,10 @@ impl Gateway {
         let account = &purge.account;
         if matches!(purge.scope, PurgeScope::Everything | PurgeScope::Replicas) {
             for region in &self.settings.regions {
-                let name = object_name(account, region);
-                let objects = self.env.durable_object("REPLICAS")?;
-                let object = objects.get_by_name_with_location_hint(&name, region.as_str())?;
-                message::call(&object, inner::replica::DROP, &[]).await?;
                 let replica = Identity { account: account.clone(), region: region.clone() };
+                message::call(&objects::replica(&self.env, &replica)?, inner::replica::DROP, &[]).await?;
                 let learned = inner::Learned { replica, handle: None, here: false };
-                message::ask::<()>(&self.host_of(region)?, inner::host::LEARN, &learned).await?;
+                message::ask::<()>(&objects::host(&self.env, region)?, inner::host::LEARN, &learned).await?;
             }
         }
         let cids = match &purge.scope {
@@ -477,10 +453,11 @@ impl Gateway {
         }
         let mut all = Vec::new();
         for region in &self.settings.regions {
-            let counted = MEMORY.with_borrow_mut(|memory| memory.counted.remove(region).unwrap_or_default());
-            let host = self.host_of(region)?;
+            let host = objects::host(&self.env, region)?;
             // What this isolate has not told yet goes along.
-            let _told = message::ask::<Told>(&host, inner::host::ASK, &Ask { account: None, counted }).await?;
+            let _told =
+                message::ask::<Told>(&host, inner::host::ASK, &Ask { account: None, counted: uncounted(region) })
+                    .await?;
             let counters = message::ask::<Counters>(&host, inner::host::COUNTERS, &()).await?;
             all.push((region.to_string(), counters.unwrap_or_default()));
         }
@@ -519,9 +496,8 @@ async fn fill(
     if origin::page(settings, &path).await.is_none() {
         return Ok(Filled::NotHosted);
     }
-    let name = object_name(&did, region);
-    let object = env.durable_object("REPLICAS")?.get_by_name_with_location_hint(&name, region.as_str())?;
     let replica = Identity { account: did, region: region.clone() };
+    let object = objects::replica(env, &replica)?;
     Ok(message::ask(&object, inner::replica::FILL, &replica).await?.unwrap_or(Filled::Not))
 }
 

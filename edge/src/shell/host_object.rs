@@ -1,23 +1,21 @@
 //! The object of a region: [`Host`] with the platform's database, clock and network around it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
-use futures_util::future::{FutureExt as _, LocalBoxFuture, Shared};
 use shared::link::{self, Ack, HostPush, Outcome, Region, RegionAnswer, RegionQuestion};
 use wasm_bindgen_futures::spawn_local;
-use worker::{DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
+use worker::{DurableObject, Env, Request, Response, Result, State, console_error, durable_object};
 
 use super::database::Database;
-use super::message::{nothing, read, said};
+use super::message::{failed, nothing, read, said};
 use super::origin::{self, Told as Answered};
+use super::together::Together;
 use super::{now, settings};
-use crate::host::{Ask, Due, Host, Page, Told};
+use crate::host::{Ask, Due, Host, Told};
 use crate::inner::{self, Described, Learned};
 use crate::settings::Settings;
 
-/// The headers of describeServer's answer that are kept.
-const KEPT: [&str; 4] = ["content-type", "etag", "access-control-allow-origin", "access-control-expose-headers"];
 /// What describeServer is asked by.
 const DESCRIBE: &str = "/xrpc/com.atproto.server.describeServer";
 
@@ -33,7 +31,7 @@ struct Inner {
     region: Option<Region>,
     host: Host<Database>,
     /// The question that is under way.
-    asking: RefCell<Option<Shared<LocalBoxFuture<'static, ()>>>>,
+    asking: Together<()>,
     describing: Cell<bool>,
 }
 
@@ -41,7 +39,7 @@ impl DurableObject for HostObject {
     fn new(state: State, env: Env) -> Self {
         let region = state.id().name().and_then(|name| Region::parse(&name).ok());
         let host = Host::new(Database::of(&state));
-        Self { inner: Rc::new(Inner { env, region, host, asking: RefCell::default(), describing: Cell::default() }) }
+        Self { inner: Rc::new(Inner { env, region, host, asking: Together::default(), describing: Cell::default() }) }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -82,31 +80,20 @@ impl DurableObject for HostObject {
 impl Inner {
     /// Sees to it that what is known is what may be gone by.
     async fn current(self: &Rc<Self>, settings: &Rc<Settings>) {
-        match self.host.due(now()) {
-            Due::No => {}
-            Due::Soon => {
-                let asked = self.asked(settings);
-                spawn_local(asked.map(|()| ()));
-            }
-            Due::Now => self.asked(settings).await,
-        }
-    }
-
-    /// Asks the origin, together with whoever else waits for it.
-    fn asked(self: &Rc<Self>, settings: &Rc<Settings>) -> Shared<LocalBoxFuture<'static, ()>> {
-        if let Some(asked) = &*self.asking.borrow() {
-            return asked.clone();
+        let due = self.host.due(now());
+        if due == Due::No {
+            return;
         }
         let (inner, settings) = (Rc::clone(self), Rc::clone(settings));
-        let asked = async move {
+        let asked = self.asking.join(async move {
             if let Err(error) = inner.ask(&settings).await {
                 console_error!("a region's question failed: {error}");
             }
-            *inner.asking.borrow_mut() = None;
-        };
-        let asked = asked.boxed_local().shared();
-        *self.asking.borrow_mut() = Some(asked.clone());
-        asked
+        });
+        match due {
+            Due::Soon => spawn_local(asked),
+            Due::Now | Due::No => asked.await,
+        }
     }
 
     async fn ask(&self, settings: &Settings) -> Result<()> {
@@ -147,15 +134,6 @@ impl Inner {
     async fn describe(&self, settings: &Settings) -> Result<()> {
         let server = self.host.server();
         let Some(mut response) = origin::page(settings, DESCRIBE).await else { return Ok(()) };
-        let mut headers = Vec::new();
-        for name in KEPT {
-            headers.extend(response.headers().get(name)?.map(|value| (name.to_owned(), value)));
-        }
-        let page = Page { headers, body: response.bytes().await? };
-        self.host.describe(server, &page).map_err(failed)
+        self.host.describe(server, response.bytes().await?).map_err(failed)
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::RustError(error.to_string())
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::link::{MAX_BODY_LEN, decode, encode};
 use wasm_bindgen::JsValue;
-use worker::{Error, Headers, Method, Request, RequestInit, Response, Result, Stub};
+use worker::{Error, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub};
 
 use crate::answer::{Answer, Mark};
 use crate::error::Refusal;
@@ -21,28 +21,26 @@ pub(super) fn refused(refusal: Refusal) -> Result<web_sys::Response> {
     Ok(web_sys::Response::new_with_opt_str_and_init(Some(&refusal.body()), &init)?)
 }
 
+/// The beginning of the response that an answer is, and its body.
+pub(super) fn begun<B>(answer: Answer<B>, mark: Mark) -> Result<(ResponseBuilder, Option<B>)> {
+    let Answer { status, headers: named, body } = answer.marked(mark);
+    Ok((Response::builder().with_status(status).with_headers(headers(&named)?), body))
+}
+
 /// The response that an answer is; a HEAD gets its length and no body.
 pub(super) fn response(answer: Answer, mark: Mark, head: bool) -> Result<web_sys::Response> {
-    let answer = answer.marked(mark);
-    let headers = web_sys::Headers::new()?;
-    for (name, value) in &answer.headers {
-        headers.append(name, value)?;
+    let (builder, body) = begun(answer, mark)?;
+    Ok(match body {
+        Some(body) => whole(builder, body, head)?,
+        None => builder.empty(),
     }
-    let init = web_sys::ResponseInit::new();
-    init.set_status(answer.status);
-    let response = match answer.body {
-        Some(body) => {
-            headers.set("content-length", &body.len().to_string())?;
-            init.set_headers(&headers);
-            let body = Some(js_sys::Uint8Array::from(body.as_slice())).filter(|_| !head);
-            web_sys::Response::new_with_opt_js_u8_array_and_init(body.as_ref(), &init)?
-        }
-        None => {
-            init.set_headers(&headers);
-            web_sys::Response::new_with_opt_str_and_init(None, &init)?
-        }
-    };
-    Ok(response)
+    .into())
+}
+
+/// The response with this body; a HEAD gets its length only.
+pub(super) fn whole(builder: ResponseBuilder, body: Vec<u8>, head: bool) -> Result<Response> {
+    let builder = builder.with_header("content-length", &body.len().to_string())?;
+    Ok(if head { builder.empty() } else { builder.fixed(body) })
 }
 
 /// Sends a message to an object.
@@ -58,18 +56,18 @@ pub(super) async fn ask<T: DeserializeOwned>(object: &Stub, path: &str, message:
     match response.status_code() {
         204 => Ok(None),
         200 => read(&response.bytes().await?).map(Some),
-        status => Err(Error::RustError(format!("an object answered {path} with {status}"))),
+        status => Err(failed(format!("an object answered {path} with {status}"))),
     }
 }
 
 /// A message's bytes.
 pub(super) fn written(message: &impl Serialize) -> Result<Vec<u8>> {
-    encode(message).map_err(|error| Error::RustError(error.to_string()))
+    encode(message).map_err(failed)
 }
 
 /// The message that these bytes are.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    decode(body).map_err(|error| Error::RustError(error.to_string()))
+    decode(body).map_err(failed)
 }
 
 /// The response of an object that says this.
@@ -101,4 +99,9 @@ pub(super) fn headers(of: &[(&'static str, String)]) -> Result<Headers> {
         headers.append(name, value)?;
     }
     Ok(headers)
+}
+
+/// An error of ours as the platform's.
+pub(super) fn failed(error: impl std::fmt::Display) -> Error {
+    Error::RustError(error.to_string())
 }

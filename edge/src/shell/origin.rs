@@ -18,9 +18,9 @@ use shared::link::{self, BodyDigest, MEDIA_TYPE, Region, Vouched};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Request, RequestInit, Response, ResponseInit};
-use worker::{AbortController, Delay, Error, Fetch, Method, console_error, console_warn};
+use worker::{AbortController, Delay, Fetch, Method, console_error, console_warn};
 
-use super::message;
+use super::message::{self, failed};
 use crate::answer::Mark;
 use crate::error::Refusal;
 use crate::gateway::{authority, target};
@@ -170,8 +170,8 @@ pub(super) async fn page(settings: &Settings, path: &str) -> Option<worker::Resp
 }
 
 fn signed(settings: &Settings, path: &str, body: &[u8]) -> worker::Result<worker::Request> {
-    let keys = settings.keys.as_ref().ok_or_else(|| Error::RustError("there are no keys".to_owned()))?;
-    let digest = BodyDigest::of(body).map_err(|error| Error::RustError(error.to_string()))?;
+    let keys = settings.keys.as_ref().ok_or_else(|| failed("there are no keys"))?;
+    let digest = BodyDigest::of(body).map_err(failed)?;
     let nonce = nonce()?;
     let request = link::Request { method: "POST", path };
     let headers = message::headers(&keys.feed.sign(request, digest, super::now() / 1000, nonce))?;
@@ -196,7 +196,7 @@ async fn in_time(fetch: Fetch) -> worker::Result<worker::Response> {
         Either::Left((response, _)) => response,
         Either::Right(_) => {
             controller.abort();
-            Err(Error::RustError("it takes too long".to_owned()))
+            Err(failed("it takes too long"))
         }
     }
 }

@@ -2,27 +2,24 @@
 //!
 //! It asks the origin whatever it has to, once for all readers who wait: to be filled, and for what it missed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
-use futures_util::future::{FutureExt as _, LocalBoxFuture, Shared};
 use futures_util::{StreamExt as _, stream};
-use shared::link::{
-    self, Lease, Position, Pull, PullAnswer, Push, Register, RegisterAnswer, Registered, Replica as Identity,
-};
+use shared::link::{self, Position, Pull, PullAnswer, Push, Register, RegisterAnswer, Registered, Replica as Identity};
 use wasm_bindgen_futures::spawn_local;
 use worker::{
     DurableObject, Env, Error, Request, Response, Result, State, console_error, console_warn, durable_object,
 };
 
 use super::database::Database;
-use super::message::{nothing, read, said};
+use super::message::{failed, nothing, read, said};
 use super::origin::{self, Told};
-use super::{message, now, settings};
-use crate::answer::{Answer, Mark};
+use super::together::Together;
+use super::{message, now, objects, settings};
+use crate::answer::Mark;
 use crate::fresh::{Freshness, Verdict};
 use crate::inner::{self, BlobAsked, BlobTold, Filled, KnownAsked, KnownTold, Learned, ReadAsked, Unanswered};
-use crate::read::Read;
 use crate::replica::{CarBody, Export, Gate, Outcome, Presence, Replica};
 use crate::settings::Settings;
 
@@ -45,7 +42,7 @@ struct Inner {
     env: Env,
     replica: Replica<Database>,
     /// The pull that is under way; whether the origin answered.
-    pulling: RefCell<Option<Shared<LocalBoxFuture<'static, bool>>>>,
+    pulling: Together<bool>,
     /// Whether a snapshot is on its way.
     filling: Cell<bool>,
     /// Until when it is not tried to fill it: the account is too large.
@@ -59,7 +56,7 @@ impl DurableObject for ReplicaObject {
             state,
             env,
             replica,
-            pulling: RefCell::default(),
+            pulling: Together::default(),
             filling: Cell::default(),
             left_alone: Cell::default(),
         };
@@ -107,39 +104,28 @@ enum Ready {
 }
 
 impl Inner {
-    async fn read(&self, settings: &Settings, asked: &ReadAsked) -> Result<Response> {
-        let Some(call) = Read::parse(&asked.nsid, &asked.query) else { return unanswered(Unanswered::Forward) };
+    async fn read(self: &Rc<Self>, settings: &Rc<Settings>, asked: &ReadAsked) -> Result<Response> {
         let stale = match self.ready(settings, &asked.fresh).await? {
             Ready::Yes { stale } => stale,
             Ready::No(why) => return unanswered(why),
         };
-        let answer = match self.replica.read(&call).map_err(failed)? {
+        let answer = match self.replica.read(&asked.read).map_err(failed)? {
             Outcome::Answer(answer) => answer.unless_known(asked.if_none_match.as_deref()),
             Outcome::Forward => return unanswered(Unanswered::Forward),
         };
         let mark = if stale { Mark::Stale } else { Mark::Hit };
-        let Answer { status, headers, body } = answer;
+        let (builder, body) = message::begun(answer, mark)?;
         match body {
-            Some(CarBody::Repo(export)) => {
-                let headers = message::headers(&Answer::<()> { status, headers, body: None }.marked(mark).headers)?;
-                let builder = Response::builder().with_status(status).with_headers(headers);
-                if asked.head { Ok(builder.empty()) } else { builder.from_stream(chunks(*export)) }
-            }
-            Some(CarBody::Unsized(body)) => {
-                let headers = message::headers(&Answer::<()> { status, headers, body: None }.marked(mark).headers)?;
-                let builder = Response::builder().with_status(status).with_headers(headers);
-                let whole = stream::iter([Ok::<_, Error>(body)]);
-                if asked.head { Ok(builder.empty()) } else { builder.from_stream(whole) }
-            }
-            Some(CarBody::Whole(body)) => {
-                let answer = Answer { status, headers, body: Some(body) };
-                Ok(message::response(answer, mark, asked.head)?.into())
-            }
-            None => Ok(message::response(Answer { status, headers, body: None }, mark, asked.head)?.into()),
+            None => Ok(builder.empty()),
+            Some(CarBody::Whole(body)) => message::whole(builder, body, asked.head),
+            // Of these nobody knows the length.
+            Some(_) if asked.head => Ok(builder.empty()),
+            Some(CarBody::Unsized(body)) => builder.from_stream(stream::iter([Ok::<_, Error>(body)])),
+            Some(CarBody::Repo(export)) => builder.from_stream(chunks(*export)),
         }
     }
 
-    async fn blob(&self, settings: &Settings, asked: &BlobAsked) -> Result<BlobTold> {
+    async fn blob(self: &Rc<Self>, settings: &Rc<Settings>, asked: &BlobAsked) -> Result<BlobTold> {
         let stale = match self.ready(settings, &asked.fresh).await? {
             Ready::Yes { stale } => stale,
             Ready::No(why) => return Ok(BlobTold::Unanswered(why)),
@@ -151,7 +137,7 @@ impl Inner {
         })
     }
 
-    async fn known(&self, settings: &Settings, asked: &KnownAsked) -> Result<KnownTold> {
+    async fn known(self: &Rc<Self>, settings: &Rc<Settings>, asked: &KnownAsked) -> Result<KnownTold> {
         let stale = match self.ready(settings, &asked.fresh).await? {
             Ready::Yes { stale } => stale,
             Ready::No(why) => return Ok(KnownTold::Unanswered(why)),
@@ -166,24 +152,20 @@ impl Inner {
         let push: Push = read(body)?;
         let handle = self.replica.handle().map_err(failed)?;
         let ack = self.replica.push(&push, body, now()).map_err(failed)?;
-        if let Some(trouble) = self.replica.trouble() {
-            console_error!("the replica of {} could not take a change and is filled anew: {trouble}", push.account);
-        }
-        if self.replica.handle().map_err(failed)? != handle {
-            let inner = Rc::clone(self);
-            spawn_local(async move {
-                if let Ok(Some(identity)) = inner.replica.identity() {
-                    inner.learned(&identity, true).await;
-                }
-            });
+        if let Some(identity) = self.replica.identity().map_err(failed)? {
+            self.tell_of_trouble(&identity);
+            if self.replica.handle().map_err(failed)? != handle {
+                let inner = Rc::clone(self);
+                spawn_local(async move { inner.learned(&identity, true).await });
+            }
         }
         said(&ack)
     }
 
     /// Whether it may answer a read that brings `fresh`; it pulls before, if it has to.
-    async fn ready(&self, settings: &Settings, fresh: &Freshness) -> Result<Ready> {
+    async fn ready(self: &Rc<Self>, settings: &Rc<Settings>, fresh: &Freshness) -> Result<Ready> {
         let mut away = false;
-        // Twice: what it pulled may have led to more.
+        // What it pulled may have led to more.
         for _ in 0..3 {
             match self.replica.presence().map_err(failed)? {
                 Presence::Absent => return Ok(Ready::No(Unanswered::Absent)),
@@ -203,42 +185,56 @@ impl Inner {
 
 impl Inner {
     /// Pulls, together with whoever else waits for it. Whether the origin answered.
-    async fn pulled(&self, settings: &Settings, region: Position) -> bool {
-        let under_way = self.pulling.borrow().clone();
-        let pull = match under_way {
-            Some(pull) => pull,
-            None => {
-                let (replica, settings) = (self.replica.share(), settings.clone());
-                let (state, identity) = (self.state.storage(), self.replica.identity());
-                let pull = async move {
-                    let Ok(Some(identity)) = identity else { return true };
-                    match pull(&replica, &settings, identity, region).await {
-                        Ok(Pulled::Done) => true,
-                        Ok(Pulled::NotHosted) => {
-                            if let Err(error) = state.delete_all().await {
-                                console_error!("a replica cannot be deleted: {error}");
-                            }
-                            replica.emptied();
-                            true
-                        }
-                        Ok(Pulled::Away) => false,
-                        Err(error) => {
-                            console_error!("a pull failed: {error}");
-                            true
-                        }
-                    }
-                };
-                let pull = pull.boxed_local().shared();
-                *self.pulling.borrow_mut() = Some(pull.clone());
-                pull
+    async fn pulled(self: &Rc<Self>, settings: &Rc<Settings>, region: Position) -> bool {
+        let (inner, settings) = (Rc::clone(self), Rc::clone(settings));
+        let pulled = self.pulling.join(async move {
+            match inner.pull(&settings, region).await {
+                Ok(answered) => answered,
+                Err(error) => {
+                    console_error!("a pull failed: {error}");
+                    true
+                }
             }
-        };
-        let answered = pull.clone().await;
-        let mut under_way = self.pulling.borrow_mut();
-        if under_way.as_ref().is_some_and(|current| current.ptr_eq(&pull)) {
-            *under_way = None;
+        });
+        pulled.await
+    }
+
+    /// Whether the origin answered.
+    async fn pull(&self, settings: &Settings, region: Position) -> Result<bool> {
+        let Some(identity) = self.replica.identity().map_err(failed)? else { return Ok(true) };
+        for _ in 0..PAGES {
+            let asked_at = now();
+            let position = self.replica.position().map_err(failed)?;
+            let question = Pull { replica: identity.clone(), position };
+            match origin::ask::<PullAnswer>(settings, link::PULL, &question).await {
+                Told::Answer(PullAnswer::Changes { pushes, more, lease }) => {
+                    let until = lease.edge_until(asked_at);
+                    self.replica.pulled(&pushes, more, region, until, now()).map_err(failed)?;
+                    self.tell_of_trouble(&identity);
+                    if !more {
+                        return Ok(true);
+                    }
+                }
+                Told::Answer(PullAnswer::Refill) | Told::Refused(_) => {
+                    self.replica.refill().map_err(failed)?;
+                    return Ok(true);
+                }
+                Told::Answer(PullAnswer::NotHosted) => {
+                    self.forget().await?;
+                    return Ok(true);
+                }
+                Told::Away => return Ok(false),
+            }
         }
-        answered
+        // It cannot keep up: a snapshot is cheaper.
+        self.replica.refill().map_err(failed)?;
+        Ok(true)
+    }
+
+    fn tell_of_trouble(&self, identity: &Identity) {
+        if let Some(trouble) = self.replica.trouble() {
+            console_error!("the replica of {} could not take a change and is filled anew: {trouble}", identity.account);
+        }
     }
 
     /// Has it filled, if it is not, and no snapshot is on its way already.
@@ -349,57 +345,13 @@ impl Inner {
     async fn learned(&self, replica: &Identity, here: bool) {
         let told = async {
             let handle = self.replica.handle().map_err(failed)?;
-            let host = self.env.durable_object("HOSTS")?.get_by_name(replica.region.as_str())?;
+            let host = objects::host(&self.env, &replica.region)?;
             message::ask::<()>(&host, inner::host::LEARN, &Learned { replica: replica.clone(), handle, here }).await
         };
         if let Err(error) = told.await {
             console_warn!("the host object was not told of a replica: {error}");
         }
     }
-}
-
-/// What came of a pull.
-enum Pulled {
-    /// What there was is made, or the replica is to be filled anew.
-    Done,
-    /// There is no such account any more.
-    NotHosted,
-    /// The origin did not answer.
-    Away,
-}
-
-async fn pull(
-    replica: &Replica<Database>,
-    settings: &Settings,
-    identity: Identity,
-    region: Position,
-) -> Result<Pulled> {
-    for _ in 0..PAGES {
-        let asked_at = now();
-        let position = replica.position().map_err(failed)?;
-        let question = Pull { replica: identity.clone(), position };
-        match origin::ask::<PullAnswer>(settings, link::PULL, &question).await {
-            Told::Answer(PullAnswer::Changes { pushes, more, lease }) => {
-                let until = Lease::edge_until(lease, asked_at);
-                replica.pulled(&pushes, more, region, until, now()).map_err(failed)?;
-                if let Some(trouble) = replica.trouble() {
-                    console_error!("{} could not take a change and is filled anew: {trouble}", identity.account);
-                }
-                if !more {
-                    return Ok(Pulled::Done);
-                }
-            }
-            Told::Answer(PullAnswer::Refill) | Told::Refused(_) => {
-                replica.refill().map_err(failed)?;
-                return Ok(Pulled::Done);
-            }
-            Told::Answer(PullAnswer::NotHosted) => return Ok(Pulled::NotHosted),
-            Told::Away => return Ok(Pulled::Away),
-        }
-    }
-    // It cannot keep up: a snapshot is cheaper.
-    replica.refill().map_err(failed)?;
-    Ok(Pulled::Done)
 }
 
 fn chunks(export: Export<Database>) -> impl futures_util::Stream<Item = Result<Vec<u8>>> {
@@ -418,8 +370,4 @@ fn unanswered(why: Unanswered) -> Result<Response> {
     let response = Response::empty()?.with_status(204);
     response.headers().set(inner::UNANSWERED, why.as_str())?;
     Ok(response)
-}
-
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::RustError(error.to_string())
 }
