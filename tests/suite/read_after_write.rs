@@ -77,6 +77,11 @@ impl View {
         self.set(nsid, Said { status: StatusCode::OK, body, headers: headers.to_vec(), end: End::Well });
     }
 
+    /// JSON under a coding, or what is said to be that.
+    fn says_packed(&self, nsid: &str, coding: &'static str, body: Vec<u8>) {
+        self.says_bytes(nsid, body, &[("content-type", "application/json"), ("content-encoding", coding)]);
+    }
+
     pub(crate) fn refuses(&self, nsid: &str, status: StatusCode, error: &'static str) {
         let body = serde_json::to_vec(&json!({ "error": error, "message": "no" })).unwrap();
         let headers = vec![("content-type", "application/json")];
@@ -627,11 +632,7 @@ async fn a_packed_answer_is_unpacked_only_to_be_patched() {
     patched["displayName"] = json!("Alice");
     for coding in ["gzip", "deflate", "br"] {
         let body = packed(coding, &serde_json::to_vec(&known).unwrap()).await;
-        scene.view.says_bytes(
-            method(&path),
-            body.clone(),
-            &[("content-type", "application/json"), ("content-encoding", coding)],
-        );
+        scene.view.says_packed(method(&path), coding, body.clone());
         let answer = scene.send(Method::GET, &path, &accepts).await;
         let seen = scene.view.service.seen();
         assert_eq!(seen[0].headers["accept-encoding"], "identity;q=1,gzip;q=0.3,deflate;q=0.2,br;q=0.1");
@@ -641,20 +642,12 @@ async fn a_packed_answer_is_unpacked_only_to_be_patched() {
     scene.write_profile(json!({ "displayName": "Alice" })).await;
     for coding in ["gzip", "deflate", "br"] {
         let body = packed(coding, &serde_json::to_vec(&known).unwrap()).await;
-        scene.view.says_bytes(
-            method(&path),
-            body.clone(),
-            &[("content-type", "application/json"), ("content-encoding", coding)],
-        );
+        scene.view.says_packed(method(&path), coding, body.clone());
         assert_eq!(scene.patched(&path).await, patched);
     }
     // What is not what it says it is goes through, packed as it is.
     for (coding, body) in [("gzip", b"no gzip".to_vec()), ("zstd", b"unknown here".to_vec())] {
-        scene.view.says_bytes(
-            method(&path),
-            body.clone(),
-            &[("content-type", "application/json"), ("content-encoding", coding)],
-        );
+        scene.view.says_packed(method(&path), coding, body.clone());
         let answer = scene.send(Method::GET, &path, &accepts).await;
         assert_eq!((answer.status().as_u16(), &answer.headers()["content-encoding"]), (200, &coding.parse().unwrap()));
         assert_eq!(answer.bytes().await.unwrap(), body);

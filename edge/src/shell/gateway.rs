@@ -195,8 +195,9 @@ impl Gateway {
             if accounts.len() >= REMEMBERED {
                 accounts.clear();
             }
-            if let Some(did) = &told.account {
-                accounts.insert(account.clone(), did.clone());
+            match &told.account {
+                Some(did) => drop(accounts.insert(account.clone(), did.clone())),
+                None => drop(accounts.remove(account)),
             }
             memory.regions.insert(region.clone(), Remembered { told: Rc::clone(&fresh), at: now(), accounts });
         });

@@ -239,7 +239,12 @@ impl Inner {
 
     /// Has it filled, if it is not, and no snapshot is on its way already.
     async fn fill(self: &Rc<Self>, settings: &Rc<Settings>, identity: Identity) -> Result<Filled> {
-        if self.replica.presence().map_err(failed)? == Presence::Serving || self.filling.get() {
+        if self.filling.get() {
+            return Ok(Filled::Hosted);
+        }
+        if self.replica.presence().map_err(failed)? == Presence::Serving {
+            // Whoever asks was not told that it is here: the region's host object has forgotten it, or its handle.
+            self.learned(&identity, true).await;
             return Ok(Filled::Hosted);
         }
         if now() < self.left_alone.get() {

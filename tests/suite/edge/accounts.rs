@@ -2,9 +2,11 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::link::{self, HostPush, Position};
 
+use super::attack::{now, say};
 use super::reads::{Asked, content, get, reads};
-use super::scene::{REGIONS, Scene};
+use super::scene::{FEED_KEY, REGIONS, Scene};
 use crate::client::{As, User, poke, post};
 
 /// Reads of what may or may not be there, of one account.
@@ -238,4 +240,20 @@ async fn a_blob_is_public_while_a_record_says_so_and_no_longer() {
     assert_eq!(deleted.0, 200);
     assert_eq!(of_alice.same(&scene).await.status, 400);
     assert_eq!(of_bob.same(&scene).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_handle_that_a_region_has_forgotten_is_known_again_by_the_next_read() {
+    let Some(scene) = Scene::new().await else { return };
+    let alice = scene.user("alice").await;
+    scene.put(&alice, "r", "text").await;
+    let path = "/xrpc/com.atproto.repo.getRecord?repo=alice.test&collection=com.example.thing&rkey=r";
+    scene.hit("weur", path).await;
+    let handles = vec!["alice.test".parse().unwrap()];
+    let push = link::encode(&HostPush { position: Position(1), handles, server: 1 }).unwrap();
+    assert_eq!(say(&scene, FEED_KEY, "/internal/v1/host/weur", &push, now()).await, 200);
+    // An isolate goes by what it was told for a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(scene.read("weur", path).await.mark, "miss");
+    scene.hit("weur", path).await;
 }

@@ -21,7 +21,7 @@ use super::reads::{content, get};
 use super::scene::{Answer, FEED_KEY, FORWARD_KEY, Passed, REGIONS, Scene, Weather, start_edge};
 use crate::client::{ADMIN, post};
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
@@ -30,7 +30,7 @@ fn record_path(did: &str) -> String {
 }
 
 /// Says something to the edge as the holder of `key` would.
-async fn say(scene: &Scene, key: &str, path: &str, body: &[u8], at: u64) -> u16 {
+pub(super) async fn say(scene: &Scene, key: &str, path: &str, body: &[u8], at: u64) -> u16 {
     let keys = FeedKeys::new(key.as_bytes(), None).unwrap();
     let request = link::Request { method: "POST", path };
     let mut call = Client::new().post(scene.edge.url(path)).body(body.to_vec());
