@@ -1,3 +1,5 @@
+//! Accounts' stores through the door that handlers use: writes, swaps, reads and the events of both.
+
 use std::collections::HashSet;
 use std::path::Path as FsPath;
 

@@ -1,3 +1,5 @@
+//! What is told of accounts: in order, once, and again where the sequence failed.
+
 use std::path::Path;
 
 use shared::syntax::Handle;

@@ -1,3 +1,5 @@
+//! Blobs on a disk: uploads, their hashes and types, parts, and where the files are.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

@@ -1,3 +1,5 @@
+//! The environment read: defaults, what is refused and named, what is warned about.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

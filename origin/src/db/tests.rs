@@ -1,3 +1,5 @@
+//! Databases opened, brought forward and written to; readers beside a writer, and closures that panic.
+
 use super::*;
 
 const OPTIONS: Options = Options { synchronous: Synchronous::Full, auto_checkpoint: true, cache_kib: 512 };

@@ -1,3 +1,5 @@
+//! Asking other servers: which addresses are reached, and how much and how long they may answer.
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

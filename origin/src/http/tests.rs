@@ -1,3 +1,5 @@
+//! The pages beside the methods, what browsers ask beforehand, and the form of every other answer.
+
 use std::net::SocketAddr;
 
 use axum::body::Body;

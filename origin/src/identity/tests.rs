@@ -1,3 +1,5 @@
+//! DIDs resolved and cached: what is fresh, what is stale, who is told of a change.
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;

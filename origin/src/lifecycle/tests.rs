@@ -1,3 +1,5 @@
+//! What a start makes of accounts whose making or deletion broke off.
+
 use std::path::Path;
 
 use shared::cid::Cid;

@@ -1,3 +1,5 @@
+//! Mails as they are written: their headers, into which nobody smuggles any, and how many are on their way.
+
 use super::*;
 
 fn from() -> Mailbox {

@@ -1,3 +1,5 @@
+//! The one order of events: over restarts, restores and failures, with roots and the dirty list in step.
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

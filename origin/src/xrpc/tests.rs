@@ -1,3 +1,5 @@
+//! The route table against the methods that have types.
+
 use std::collections::HashSet;
 
 use shared::api::METHODS;

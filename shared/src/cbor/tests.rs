@@ -1,3 +1,5 @@
+//! DAG-CBOR against a second implementation, and everything that is not canonical refused.
+
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Keys and signatures of both curves: forms, limits, and what is not believed.
+
 use data_encoding::{BASE64, HEXLOWER};
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Frames and events both ways, and what consumers must pass over.
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;

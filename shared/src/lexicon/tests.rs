@@ -1,3 +1,5 @@
+//! Records held against lexicons, and what is said of those that do not fit.
+
 use proptest::prelude::*;
 
 use super::builtin::{METHODS, RECORDS};

@@ -1,3 +1,5 @@
+//! What edge and origin say to each other: back as it was, whatever the chunks, and refused when damaged.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Serialize;

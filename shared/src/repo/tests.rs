@@ -1,3 +1,5 @@
+//! Repositories: commits as writes make them, and stores that keep what a diff says.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

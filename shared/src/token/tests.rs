@@ -1,3 +1,5 @@
+//! Tokens made and read: sessions, services, and every way to be refused.
+
 use proptest::prelude::*;
 use serde_json::json;
 

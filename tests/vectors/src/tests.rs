@@ -1,3 +1,5 @@
+//! The official vectors and the malformed inputs, judged; and that a case judged wrongly fails.
+
 use std::fs::File;
 use std::io::Write as _;
 

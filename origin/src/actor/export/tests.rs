@@ -1,3 +1,5 @@
+//! Exports read back: order, completeness, the moment that they show, and readers who go or stop.
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,3 +1,5 @@
+//! Imports of sound, unsound and foreign repositories, and what each leaves behind.
+
 use std::collections::BTreeMap;
 use std::path::Path as FsPath;
 

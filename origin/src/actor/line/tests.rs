@@ -1,3 +1,5 @@
+//! Writes that wait together: each a commit of its own, none refused for another.
+
 use futures_util::future::join_all;
 use shared::data::BlobRef;
 use shared::repo::ApplyError;

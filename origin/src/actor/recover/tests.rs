@@ -1,3 +1,5 @@
+//! What a start makes of what an earlier process left: events, heads and the dirty list.
+
 use shared::firehose::Event;
 use shared::firehose::verify::verify_sync;
 

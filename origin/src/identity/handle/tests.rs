@@ -1,3 +1,5 @@
+//! Handles resolved by DNS and by well-known files, and the answers that are believed.
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;

@@ -1,3 +1,5 @@
+//! The did:plc directory asked and told, and what becomes of its refusals.
+
 use std::sync::{Arc, Mutex};
 
 use axum::Json;

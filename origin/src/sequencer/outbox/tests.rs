@@ -1,3 +1,5 @@
+//! Consumers of the firehose: cursors, backfill, taking too little, and the end.
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Bodies read: types, lengths, codings, and what each is refused with.
+
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder};
 use serde_json::{Value, json};
 use shared::api::repo::PutRecord;

@@ -1,3 +1,5 @@
+//! Answers of a view patched: each method's, and those that are left as they came.
+
 use serde_json::json;
 
 use super::patch::{Feed, insert_into_thread, profiles, thread_wants};

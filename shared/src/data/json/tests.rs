@@ -1,3 +1,5 @@
+//! JSON of the data model both ways: links, bytes, numbers, and what is refused.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! DID documents read: keys, handles and services as they are found in the wild.
+
 use proptest::prelude::*;
 
 use super::*;

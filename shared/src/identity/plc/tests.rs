@@ -1,3 +1,5 @@
+//! PLC operations: signed, hashed and held against the directory's rules.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Signatures between edge and origin: what each covers, and what is not believed.
+
 use super::*;
 
 const KEY: &[u8] = b"0123456789abcdef";

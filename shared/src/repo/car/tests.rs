@@ -1,3 +1,5 @@
+//! CAR files both ways, in any chunks, and what is no such file.
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;

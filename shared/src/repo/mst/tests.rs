@@ -1,3 +1,5 @@
+//! Trees: known roots, edits in any order, proofs, and what is unsound.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

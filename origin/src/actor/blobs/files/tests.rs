@@ -1,3 +1,5 @@
+//! Files beside rows: what is placed, ended and deleted, also after a failure in between.
+
 use std::fs::{self, File};
 use std::path::Path as FsPath;
 use std::time::SystemTime;
