@@ -75,15 +75,31 @@ impl Counters {
     }
 }
 
-/// The counters of each region as text.
+/// What a region's host object says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfRegion {
+    /// What was counted in the region.
+    pub counters: Counters,
+    /// How large the memory of the wasm is that the object runs in, in bytes. It never shrinks; the platform ends an isolate
+    /// with more than 128 MB.
+    pub memory: u64,
+}
+
+/// What each region says as text.
 #[must_use]
-pub fn text(regions: &[(String, Counters)]) -> String {
+pub fn text(regions: &[(String, OfRegion)]) -> String {
     let mut text = String::new();
+    let memory = "headwater_edge_wasm_memory_bytes";
+    let _infallible = writeln!(text, "# HELP {memory} Memory of the wasm that a region's host object runs in.");
+    let _infallible = writeln!(text, "# TYPE {memory} gauge");
+    for (region, told) in regions {
+        let _infallible = writeln!(text, "{memory}{{region=\"{region}\"}} {}", told.memory);
+    }
     for (index, (name, help)) in NAMES.iter().enumerate() {
         let _infallible = writeln!(text, "# HELP headwater_edge_{name}_total {help}");
         let _infallible = writeln!(text, "# TYPE headwater_edge_{name}_total counter");
-        for (region, counters) in regions {
-            let number = counters.0.get(index).copied().unwrap_or_default();
+        for (region, told) in regions {
+            let number = told.counters.0.get(index).copied().unwrap_or_default();
             let _infallible = writeln!(text, "headwater_edge_{name}_total{{region=\"{region}\"}} {number}");
         }
     }
@@ -102,9 +118,10 @@ mod tests {
         let mut more = Counters::default();
         more.count(Counted::Error);
         counters.add(&more);
-        let text = text(&[("weur".to_owned(), counters)]);
+        let text = text(&[("weur".to_owned(), OfRegion { counters, memory: 65_536 })]);
+        assert!(text.contains("headwater_edge_wasm_memory_bytes{region=\"weur\"} 65536\n"), "{text}");
         assert!(text.contains("headwater_edge_hits_total{region=\"weur\"} 1\n"), "{text}");
         assert!(text.contains("headwater_edge_errors_total{region=\"weur\"} 2\n"), "{text}");
-        assert_eq!(text.lines().count(), 36);
+        assert_eq!(text.lines().count(), 39);
     }
 }

@@ -37,7 +37,7 @@ pub mod host {
     pub const PUSH: &str = "/push";
     /// Nothing; answered by [`super::Described`], if there is anything.
     pub const DESCRIBE: &str = "/describe";
-    /// Nothing; answered by [`crate::counters::Counters`].
+    /// Nothing; answered by [`crate::counters::OfRegion`].
     pub const COUNTERS: &str = "/counters";
 }
 

@@ -47,3 +47,9 @@ fn settings(env: &Env) -> Option<Rc<Settings>> {
 fn now() -> u64 {
     worker::Date::now().as_millis()
 }
+
+/// How large the memory of this isolate's wasm is, in bytes.
+fn memory() -> u64 {
+    const PAGE: u64 = 65_536;
+    u64::try_from(core::arch::wasm32::memory_size::<0>()).unwrap_or(u64::MAX).saturating_mul(PAGE)
+}

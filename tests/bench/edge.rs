@@ -6,12 +6,13 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use tests::process::headwater;
-use tests::{Edge, Plc, Process};
+use tests::{Edge, Plc, Process, environment};
 use tokio::task::JoinSet;
 
 use crate::cost::Cpu;
@@ -76,7 +77,8 @@ pub(crate) async fn run(program: &Path, tiny: bool) -> Result<(), Box<dyn Error>
 async fn measure(program: &Path, size: &Size) -> Outcome<()> {
     let Some(world) = World::start(program).await? else { return Err("there is no Worker to run".into()) };
     println!("workerd, start to first answer, with miniflare: {} ms", world.started_in.as_millis());
-    println!("workerd resident when idle: {} MiB", world.resident()?);
+    worker_size()?;
+    println!("workerd resident when idle: {} MiB, its wasm's memory {} MiB", world.resident()?, world.wasm().await?);
     let mut accounts = JoinSet::new();
     let mut made = Vec::new();
     // One more, which nobody reads before it is large.
@@ -94,7 +96,17 @@ async fn measure(program: &Path, size: &Size) -> Outcome<()> {
     pushes(&world, &made[..2], size).await?;
     mix(&world, &made, size).await?;
     exports(&world, &large, size).await?;
-    println!("workerd resident at the end: {} MiB", world.resident()?);
+    println!("workerd resident at the end: {} MiB, its wasm's memory {} MiB", world.resident()?, world.wasm().await?);
+    Ok(())
+}
+
+/// What is deployed, and what the platform counts of it.
+fn worker_size() -> Outcome<()> {
+    let (build, _) = environment::edge()?;
+    let wasm = Path::new(&build).join("index_bg.wasm");
+    let compressed = Command::new("gzip").args(["-9", "-c"]).arg(&wasm).output()?.stdout.len();
+    let raw = fs::metadata(&wasm)?.len();
+    println!("the Worker: {:.2} MB, {:.2} MB compressed", raw as f64 / 1e6, compressed as f64 / 1e6);
     Ok(())
 }
 
@@ -141,6 +153,14 @@ impl World {
 
     async fn read(&self, region: &str, path: &str) -> Outcome<String> {
         read(self.http.clone(), self.edge.url(path), region.to_owned()).await
+    }
+
+    /// How large the memory of the wasm is, in MiB: one isolate has all objects here.
+    async fn wasm(&self) -> Outcome<u64> {
+        let counters = self.counters().await?;
+        let line = counters.lines().find(|line| line.starts_with("headwater_edge_wasm_memory_bytes{"));
+        let bytes: u64 = line.and_then(|line| line.rsplit(' ').next()).ok_or("no gauge")?.parse()?;
+        Ok(bytes / (1024 * 1024))
     }
 
     async fn counters(&self) -> Outcome<String> {
@@ -381,10 +401,11 @@ async fn exports(world: &World, account: &Account, size: &Size) -> Outcome<()> {
     let begun = Instant::now();
     filled(world, "apac", &format!("/xrpc/com.atproto.sync.getLatestCommit?did={}", account.did)).await?;
     println!(
-        "a replica of {} records filled in {:.1} s; workerd resident: {} MiB",
+        "a replica of {} records filled in {:.1} s; workerd resident: {} MiB, its wasm's memory {} MiB",
         size.records,
         begun.elapsed().as_secs_f64(),
-        world.resident()?
+        world.resident()?,
+        world.wasm().await?
     );
     let begun = Instant::now();
     let mut exports = JoinSet::new();
@@ -402,9 +423,10 @@ async fn exports(world: &World, account: &Account, size: &Size) -> Outcome<()> {
         }
     }
     println!(
-        "8 exports of it at once: {:.1} s; workerd resident at most {most} MiB, after the last {} MiB",
+        "8 exports of it at once: {:.1} s; workerd resident at most {most} MiB, after the last {} MiB, its wasm's memory {} MiB",
         begun.elapsed().as_secs_f64(),
-        world.resident()?
+        world.resident()?,
+        world.wasm().await?
     );
     Ok(())
 }

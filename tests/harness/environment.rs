@@ -22,7 +22,7 @@ pub fn number(name: &str) -> Option<u64> {
 }
 
 /// Where the built Worker is, and where the Node packages are; else why they are not there.
-pub(crate) fn edge() -> Result<(PathBuf, PathBuf), String> {
+pub fn edge() -> Result<(PathBuf, PathBuf), String> {
     match (variable("HEADWATER_EDGE_BUILD"), variable("HEADWATER_NODE_MODULES")) {
         (Some(build), Some(modules)) => Ok((build.into(), modules.into())),
         _ => Err(variable("HEADWATER_EDGE_MISSING")

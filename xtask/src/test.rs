@@ -3,6 +3,7 @@
 //! A stage that fails does not stop the ones after it: the table at the end is whole. What cannot be run, because a tool
 //! cannot be had, is skipped by name and reason; with `CI=true` that is a failure.
 
+mod readme;
 mod stages;
 
 use std::time::{Duration, Instant};

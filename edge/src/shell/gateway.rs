@@ -18,7 +18,7 @@ use super::origin::{self, Client, NOBODY, cf_property};
 use super::{blobs, message, now, objects};
 use crate::answer::{Answer, Mark};
 use crate::blob::{self, Asked};
-use crate::counters::{self, Counted, Counters};
+use crate::counters::{self, Counted, Counters, OfRegion};
 use crate::error::Refusal;
 use crate::fresh::Freshness;
 use crate::gateway::{Plan, Said, plan, target};
@@ -459,8 +459,8 @@ impl Gateway {
             let _told =
                 message::ask::<Told>(&host, inner::host::ASK, &Ask { account: None, counted: uncounted(region) })
                     .await?;
-            let counters = message::ask::<Counters>(&host, inner::host::COUNTERS, &()).await?;
-            all.push((region.to_string(), counters.unwrap_or_default()));
+            let of_region = message::ask::<OfRegion>(&host, inner::host::COUNTERS, &()).await?;
+            all.push((region.to_string(), of_region.unwrap_or_default()));
         }
         let headers = vec![
             ("content-type", "text/plain; version=0.0.4; charset=utf-8".to_owned()),

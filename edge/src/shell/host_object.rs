@@ -11,7 +11,8 @@ use super::database::Database;
 use super::message::{failed, nothing, read, said};
 use super::origin::{self, Told as Answered};
 use super::together::Together;
-use super::{now, settings};
+use super::{memory, now, settings};
+use crate::counters::OfRegion;
 use crate::host::{Ask, Due, Host, Told};
 use crate::inner::{self, Described, Learned};
 use crate::settings::Settings;
@@ -71,7 +72,7 @@ impl DurableObject for HostObject {
                 Some(described) => said(&described),
                 None => nothing(),
             },
-            inner::host::COUNTERS => said(&host.counted()),
+            inner::host::COUNTERS => said(&OfRegion { counters: host.counted(), memory: memory() }),
             _ => Response::error("no such path", 404),
         }
     }

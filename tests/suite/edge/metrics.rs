@@ -66,6 +66,9 @@ async fn counters_are_for_who_brings_the_token_and_say_what_happened() {
     for region in REGIONS {
         assert!(text.contains(&format!("headwater_edge_hits_total{{region=\"{region}\"}} ")), "{text}");
     }
+    // One isolate has all objects here.
+    let memory = scene.metrics().await["wasm_memory_bytes"] / REGIONS.len() as u64;
+    assert!(memory > 1_000_000 && memory < 128_000_000 && memory % 65_536 == 0, "{memory}");
     // Nobody's name is in it.
     assert!(!text.contains("did:") && !text.contains("alice"), "{text}");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use super::{Counts, Findings};
+use super::{Counts, Findings, readme};
 use crate::bench;
 use crate::environment;
 use crate::process::{command, output, run, run_with_lines};
@@ -40,6 +40,7 @@ pub(super) const STAGES: &[Stage] = &[
     stage("lint-wasm", "clippy for wasm: shared and edge", lint_wasm),
     stage("worker", "the edge is built as it is deployed", worker),
     Stage { takes_arguments: true, ..stage("native", "unit tests, vectors and the suite", native) },
+    stage("readme", "the lines that README has readers copy, on all of the product", readme::run),
     stage("bench", "the benchmark runs: tiny, without judging", bench),
     stage("vectors", "the official vectors in wasm, on Node", vectors),
     stage("fuzz", "each fuzz target for a short time", fuzz),
