@@ -137,7 +137,7 @@ impl World {
         let http = Client::new();
         http.get(edge.url("/xrpc/_health")).send().await?.error_for_status()?;
         let started_in = begun.elapsed();
-        let workerd = child_of(edge.id()).ok_or("workerd's process is not found")?;
+        let workerd = edge.workerd();
         Ok(Some(Self { http, origin, edge, workerd, started_in, _plc: plc, _directories: [data, kept] }))
     }
 
@@ -175,18 +175,6 @@ async fn read(http: Client, url: String, region: String) -> Outcome<String> {
     let mark = answer.headers().get("x-edge").and_then(|mark| mark.to_str().ok()).unwrap_or_default().to_owned();
     answer.bytes().await?;
     Ok(mark)
-}
-
-/// The process that this one has started.
-fn child_of(parent: u32) -> Option<u32> {
-    let children = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
-        let id: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        let (_, rest) = stat.rsplit_once(") ")?;
-        let of: u32 = rest.split(' ').nth(1)?.parse().ok()?;
-        (of == parent && stat.contains("workerd")).then_some(id)
-    });
-    children.into_iter().next()
 }
 
 async fn call(http: &Client, url: String, token: Option<&str>, input: Value) -> Outcome<Value> {

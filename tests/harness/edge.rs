@@ -1,5 +1,6 @@
 //! The built Worker, run on workerd in a process of its own.
 
+use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -68,9 +69,33 @@ impl Edge {
         }
     }
 
-    /// The identifier of its process, which has started workerd.
-    pub fn id(&self) -> u32 {
-        self.process.id().unwrap()
+    /// The identifier of workerd's process.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn workerd(&self) -> u32 {
+        let parent = self.process.id().expect("it runs");
+        let children = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+            let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+            let (name, rest) = stat.rsplit_once(") ")?;
+            let of: u32 = rest.split(' ').nth(1)?.parse().ok()?;
+            (of == parent && name.contains("workerd")).then_some(id)
+        });
+        children.into_iter().next().expect("workerd runs")
+    }
+
+    /// Ends workerd, and what started it, with SIGKILL: they get no moment to do anything.
+    pub async fn kill(mut self) {
+        let workerd = self.workerd();
+        let killed = Command::new("kill").args(["-KILL", &workerd.to_string()]).status().await;
+        assert!(killed.unwrap().success(), "workerd is not killed");
+        self.process.kill().await.unwrap();
+        // The port is free when its process is gone.
+        while fs::exists(format!("/proc/{workerd}/exe")).unwrap_or(false) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Ends it, as when this is dropped.

@@ -5,6 +5,7 @@ mod attack;
 mod firehose;
 mod fresh;
 mod metrics;
+mod paused;
 mod reads;
 mod scene;
 mod survival;

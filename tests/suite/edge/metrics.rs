@@ -68,7 +68,7 @@ async fn counters_are_for_who_brings_the_token_and_say_what_happened() {
     }
     // One isolate has all objects here.
     let memory = scene.metrics().await["wasm_memory_bytes"] / REGIONS.len() as u64;
-    assert!(memory > 1_000_000 && memory < 128_000_000 && memory % 65_536 == 0, "{memory}");
+    assert!(memory > 1_000_000 && memory < 128_000_000 && memory.is_multiple_of(65_536), "{memory}");
     // Nobody's name is in it.
     assert!(!text.contains("did:") && !text.contains("alice"), "{text}");
 }

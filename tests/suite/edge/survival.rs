@@ -348,3 +348,48 @@ async fn an_edge_that_comes_back_is_right_from_its_first_answer() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_edge_that_is_killed_while_it_is_told_of_writes_comes_back_right() {
+    let Some(mut scene) = Scene::with(1_000, &[]).await else { return };
+    let alice = Arc::new(scene.user("alice").await);
+    scene.put(&alice, "r", "0").await;
+    let path = record_path(&alice.did);
+    let mut edge = Some(std::mem::replace(
+        &mut scene.edge,
+        start_edge(0, &scene.origin.url, tempfile::tempdir().unwrap().path(), &[]).await.unwrap(),
+    ));
+    let url = edge.as_ref().unwrap().url("");
+    let read = async |region: &str| {
+        let request = Client::new().get(format!("{url}{path}")).header("x-edge-region", region);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let writes = |number: u32| json!({ "repo": alice.did, "collection": "com.example.thing", "rkey": "r", "record": { "text": number.to_string() } });
+    for round in 0..4 {
+        for region in REGIONS {
+            let until = Instant::now() + Duration::from_secs(8);
+            while read(region).await.mark != "hit" {
+                assert!(Instant::now() < until, "{round} {region}");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let killed = async {
+            sleep(Duration::from_millis(60 + 17 * u64::from(round))).await;
+            edge.take().unwrap().kill().await;
+        };
+        let writer = async {
+            for number in 0..40 {
+                let (status, body) =
+                    post(&scene.pds, "repo.putRecord", alice.token(), writes(round * 100 + number)).await;
+                assert_eq!(status, 200, "{body}");
+            }
+        };
+        tokio::join!(killed, writer);
+        edge = start_edge(scene.port, &scene.origin.url, scene.kept.path(), &[]).await;
+        for region in REGIONS {
+            let answer = read(region).await;
+            let expected = (round * 100 + 39).to_string();
+            assert_eq!((answer.status, &answer.json()["value"]["text"]), (200, &json!(expected)), "{answer:?}");
+        }
+    }
+}
