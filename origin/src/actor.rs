@@ -2,7 +2,8 @@
 //!
 //! [`Actors`] finds, opens and keeps the stores; at any time there is one [`Store`] per DID, however many hold it, and
 //! with it one lock: whoever writes holds it from before the transaction until the event has its place in the
-//! sequencer's queue. Readers need no lock. A store that nobody uses is closed when others are used more recently.
+//! sequencer's queue. Readers need no lock. Files of blobs are moved under a lock of their own, which is taken before that
+//! one (`blobs::files`). A store that nobody uses is closed when others are used more recently.
 //!
 //! The way of a write is [`Actors::apply_writes`], in `commit`, which is the only place where a repository changes; `line`
 //! says which writes share a transaction.
@@ -39,6 +40,8 @@ use crate::db::{DbError, Options, blocking};
 use crate::fault;
 use crate::files::remove_directory;
 use crate::sequencer::Sequencer;
+
+use blobs::tidy::Untidy;
 
 pub use audit::{Audit, RebuildError, Rebuilt};
 pub use commit::{Backlink, Committed, Prepared, WriteError};
@@ -101,6 +104,7 @@ struct Inner {
     capacity: usize,
     sequencer: Sequencer,
     blobs: Blobstore,
+    untidy: Arc<Untidy>,
     /// The clock identifier of this process's revisions.
     clock_id: u16,
     open: Mutex<Open>,
@@ -130,8 +134,9 @@ impl Actors {
         blobs: Blobstore,
         clock_id: u16,
     ) -> Self {
-        let (open, exports) = (Mutex::default(), Arc::new(Semaphore::new(export::AT_ONCE)));
-        Self { inner: Arc::new(Inner { directory, options, capacity, sequencer, blobs, clock_id, open, exports }) }
+        let (open, untidy, exports) = (Mutex::default(), Arc::default(), Arc::new(Semaphore::new(export::AT_ONCE)));
+        let inner = Inner { directory, options, capacity, sequencer, blobs, untidy, clock_id, open, exports };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The store of an account.
@@ -183,10 +188,12 @@ impl Actors {
     /// When its files cannot be deleted. That there are none is no error.
     pub async fn destroy(&self, did: &Did) -> Result<(), ActorError> {
         let store = self.entry(did);
-        let _nobody_writes = store.lock().await;
-        self.forget(did);
+        let _held = store.hold_blobs().await;
         self.blobs().delete_account(did).await?;
         fault::point("destroy.blobs-gone");
+        let _nobody_writes = store.lock().await;
+        self.forget(did);
+        self.untidy().forget(did);
         let directory = self.directory(did);
         blocking(move || remove_directory(&directory).map_err(|source| ActorError::Io { path: directory, source }))
             .await
@@ -210,6 +217,10 @@ impl Actors {
         &self.inner.sequencer
     }
 
+    fn untidy(&self) -> &Untidy {
+        &self.inner.untidy
+    }
+
     /// The one store object of a DID, open or not.
     fn entry(&self, did: &Did) -> Arc<Store> {
         let mut open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,8 +231,9 @@ impl Actors {
             return Arc::clone(store);
         }
         let store = open.alive.get(did).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let Inner { sequencer, blobs, .. } = &*self.inner;
-            Arc::new(Store::new(did.clone(), self.directory(did), sequencer.clone(), blobs.clone()))
+            let Inner { sequencer, blobs, untidy, .. } = &*self.inner;
+            let (directory, untidy) = (self.directory(did), Arc::clone(untidy));
+            Arc::new(Store::new(did.clone(), directory, sequencer.clone(), blobs.clone(), untidy))
         });
         open.alive.insert(did.clone(), Arc::downgrade(&store));
         open.kept.insert(did.clone(), (Arc::clone(&store), uses));

@@ -19,7 +19,7 @@ use shared::repo::mst::{Step, Tree, Walk};
 use shared::repo::{ApplyError, Blockstore as _, Head};
 use shared::syntax::{Did, Tid};
 
-use super::blobs::files::release;
+use super::blobs::files::{Placed, release};
 use super::commit::{add_pending, unlink};
 use super::recover::{drop_pending, rev_above};
 use super::store::{self, Blocks, Store};
@@ -131,7 +131,7 @@ impl Actors {
         let store = self.store(did).await.map_err(WriteError::from)?;
         // The next start looks at it if this process dies.
         self.sequencer().mark_dirty(did.clone()).await.map_err(WriteError::from)?;
-        let (sequencer, clock_id) = (self.sequencer().clone(), self.inner.clock_id);
+        let (actors, sequencer, clock_id) = (self.clone(), self.sequencer().clone(), self.inner.clock_id);
         let task = tokio::spawn(async move {
             let mut writing = store.lock().await;
             let (of, told) = (Arc::clone(&store), sequencer.clone());
@@ -155,7 +155,7 @@ impl Actors {
                 Ok((rebuilt, ticket, writing))
             })
             .await?;
-            let deleted = store.delete_released().await;
+            store.untidy().note(store.did());
             drop(writing);
             match ticket {
                 Some(ticket) => store.sequenced_by(ticket).await.map_err(WriteError::from)?,
@@ -164,7 +164,7 @@ impl Actors {
                     sequencer.tell_root(store.did().clone(), head);
                 }
             }
-            deleted?;
+            actors.tidy(store, None, Placed::default()).await;
             Ok(rebuilt)
         });
         task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))

@@ -2,18 +2,25 @@
 //!
 //! [`Actors::apply_writes`] takes writes that are validated, encoded and hashed already, and
 //!
-//! 1. waits for the account's lock, in line with others ([`super::line`]), sees to it that nothing that was committed
-//!    before is unsequenced, and puts the files of uploads that the writes refer to where permanent blobs are;
-//! 2. in one transaction: checks what the writes expect, lets `shared::repo` edit the tree and sign, and stores blocks,
+//! 1. where the writes refer to blobs, puts the files of those that are uploads still where permanent blobs are, so that
+//!    they are there before anything says so. That may be another machine's work: the account's lock is not held;
+//! 2. waits for the account's lock, in line with others ([`super::line`]), and sees to it that nothing that was committed
+//!    before is unsequenced;
+//! 3. in one transaction: checks what the writes expect, lets `shared::repo` edit the tree and sign, and stores blocks,
 //!    records, backlinks, blob references, root and the pending event;
-//! 3. gives the event its place in the sequencer's queue, and only then lets go of the lock; where blobs came or went,
-//!    their uploads or files go before that;
-//! 4. answers when the event is sequenced.
+//! 4. gives the event its place in the sequencer's queue, and lets go of the lock;
+//! 5. where blobs came or went, ends their uploads and deletes their files, again without the lock;
+//! 6. answers when the event is sequenced.
 //!
-//! If the process dies after 2 the event is found and sequenced at the next start, and files that should go are deleted;
+//! If the process dies after 3 the event is found and sequenced at the next start, and files that should go are deleted;
 //! before, nothing has happened. A caller that goes away does not stop it half-way.
+//!
+//! What was put in its place by 1 is still there in 3, and what 5 deletes nobody has referred to again: see
+//! [`super::blobs::files`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension as _, Transaction, params};
@@ -34,6 +41,8 @@ use crate::fault;
 use crate::sequencer::SequenceError;
 use crate::time::{now_datetime, now_micros};
 
+/// How long an answer waits for files that are to go. What takes longer goes on behind it.
+const TIDYING: Duration = Duration::from_secs(1);
 /// How many nodes of the last commit are kept in memory for the next one: more than any path has.
 const KEPT_NODES: usize = 32;
 
@@ -155,26 +164,38 @@ impl Actors {
     ) -> Result<Option<Committed>, WriteError> {
         let store = self.store(did).await?;
         let (tell, told) = oneshot::channel();
-        let alone = writes.iter().any(|write| !write.blobs.is_empty());
-        let waiting = Waiting { writes, swap_commit, admit: Box::new(admit), tell, alone };
-        // 1. to 3.
-        store.join(waiting, self.inner.clock_id);
+        let blobs: Vec<BlobRef> = writes.iter().flat_map(|write| &write.blobs).cloned().collect();
+        let waiting =
+            Waiting { writes, swap_commit, admit: Box::new(admit), tell, placed: Placed::default(), alone: false };
+        let (actors, clock_id) = (self.clone(), self.inner.clock_id);
+        let with_blobs = if blobs.is_empty() {
+            store.join(waiting, clock_id);
+            None
+        } else {
+            Some(waiting)
+        };
         // A task of its own: a client that goes away must not stop it between its steps.
         let task = tokio::spawn(async move {
+            let mut held = None;
+            if let Some(waiting) = with_blobs {
+                held = Some(store.hold_blobs().await);
+                // 1. Every file where the transaction will say it is.
+                let placed = store.place(blobs).await?;
+                fault::point("write.placed");
+                store.join(Waiting { placed, alone: true, ..waiting }, clock_id);
+            }
+            // 2. to 4.
             let (committed, sequenced) = match told.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))? {
                 Reached::Unchanged => return Ok(None),
                 Reached::Sequenced(committed, sequenced) => (committed, sequenced),
-                Reached::Queued(committed, ticket, placed, nobody_writes) => {
-                    store.end_uploads(placed).await;
-                    fault::point("write.uploads-ended");
-                    if let Err(error) = store.delete_released().await {
-                        tracing::warn!(did = %store.did(), %error, "blobs that nothing refers to are not deleted yet");
-                    }
-                    drop(nobody_writes);
+                Reached::Queued(committed, ticket, placed) => {
+                    // 5. Nobody waits long for a file that is only in the way.
+                    let tidying = tokio::spawn(actors.tidy(Arc::clone(&store), held, placed));
+                    let _goes_on = tokio::time::timeout(TIDYING, tidying).await;
                     (committed, ticket.await.unwrap_or(Err(SequenceError::Stopped)))
                 }
             };
-            // 4. The answer.
+            // 6. The answer.
             store.see_to(sequenced)?;
             fault::point("write.sequenced");
             Ok(Some(committed))
@@ -193,7 +214,6 @@ pub(super) fn commit(
     store: &Store,
     writing: &mut Writing,
     writes: &[Waiting],
-    placed: &Placed,
     clock_id: u16,
 ) -> Result<Vec<Made>, WriteError> {
     let sequenced = store.sequenced();
@@ -218,7 +238,7 @@ pub(super) fn commit(
                 }
             };
             let Planned { diff, references, event } = planned;
-            let released = put(transaction, store.did(), &diff, &references, placed)?;
+            let released = put(transaction, store.did(), &diff, &references, &waiting.placed)?;
             replace_pending(transaction, sequenced, diff.head.rev, &event)?;
             fault::point("write.written");
             nodes = diff.nodes.into_iter().take(KEPT_NODES).map(|node| (node.cid, node.bytes)).collect();

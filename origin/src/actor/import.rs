@@ -8,11 +8,12 @@
 //! 3. in one transaction brings blocks, records, backlinks and blob references in step with it, at a new revision above
 //!    both. The commit stays as it came: [`Actors::recommit`] makes it the account's own when it is activated. An account
 //!    that is active needs that at once: the same transaction makes the commit, and leaves a `#sync` to be sequenced;
-//! 4. makes uploads permanent that records refer to now, and deletes blobs that none refers to any more.
+//! 4. gives that its place in the sequence, and lets go of the lock;
+//! 5. makes uploads permanent that records refer to now, and deletes blobs that none refers to any more.
 //!
 //! Of an account that is not active nothing is sequenced. Memory does not grow with the file; blocks that the tree does
 //! not link are left behind. Blobs that are not here are no hindrance: they show in the list of missing blobs. Dying
-//! before 3 changes nothing; after it, the next start tells what is untold and does what is left of 4.
+//! before 3 changes nothing; after it, the next start tells what is untold and does what is left of 5.
 //!
 //! Specification: <https://atproto.com/specs/repository#security-considerations>,
 //! <https://atproto.com/guides/account-migration>.
@@ -165,7 +166,7 @@ impl Actors {
         (_, _, staging) = stage(staging, pieces).await?;
 
         // A task of its own: a client that goes away must not stop it between its steps.
-        let clock_id = self.inner.clock_id;
+        let (actors, clock_id) = (self.clone(), self.inner.clock_id);
         let task = tokio::spawn(async move {
             let _alone = alone;
             let staging = blocking(move || staging.close_file()).await?;
@@ -180,9 +181,7 @@ impl Actors {
                 Ok((writing, head, sync))
             })
             .await?;
-            // 4. Before anybody hears of it.
-            let settled = store.settle_blobs().await;
-            fault::point("import.settled");
+            // 4.
             let ticket = told.map(|sync| {
                 let new = Some(NewHead { commit: head.commit.clone(), rev: head.rev });
                 let did = store.did().clone();
@@ -191,7 +190,11 @@ impl Actors {
                     head.rev,
                 )
             });
+            store.untidy().note(store.did());
             drop(writing);
+            // 5.
+            let settled = actors.settle_blobs(store.did()).await;
+            fault::point("import.settled");
             if let Some(ticket) = ticket {
                 store.sequenced_by(ticket).await.map_err(WriteError::from)?;
                 fault::point("import.sequenced");

@@ -6,10 +6,9 @@
 //! alone. What they share is the syncs, and most of the pages that a commit changes: a node that one adds and the next
 //! drops never gets into the log.
 //!
-//! A write that refers to blobs is made alone, since their files are put in place before its transaction and seen to
-//! after it. If a transaction of several fails, nothing of it has happened, and each of them is made alone, so that none
-//! is refused for what is wrong with another. The lock is let go of between two transactions: whoever else waits for it
-//! has their turn.
+//! A write that refers to blobs is made alone: their files were put in place for it, and are seen to after it. If a
+//! transaction of several fails, nothing of it has happened, and each of them is made alone, so that none is refused for
+//! what is wrong with another. The lock is let go of between two transactions: whoever else waits for it has their turn.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -37,6 +36,8 @@ pub(super) struct Waiting {
     pub(super) admit: Box<dyn Fn() -> Result<bool, DbError> + Send>,
     /// Told how far it has come.
     pub(super) tell: oneshot::Sender<Result<Reached, WriteError>>,
+    /// The uploads whose files were put in their permanent place for it.
+    pub(super) placed: Placed,
     /// Whether it is made alone.
     pub(super) alone: bool,
 }
@@ -47,8 +48,8 @@ pub(super) enum Reached {
     Unchanged,
     /// It is committed, and this became of its event.
     Sequenced(Committed, Result<Seq, SequenceError>),
-    /// It is committed, and its event stands in the queue. Files are to be seen to before anybody else writes.
-    Queued(Committed, Ticket, Placed, OwnedMutexGuard<Writing>),
+    /// It is committed, and its event stands in the queue. Files are to be seen to.
+    Queued(Committed, Ticket, Placed),
 }
 
 /// The line of one account.
@@ -141,7 +142,7 @@ impl Attendant {
             }
             fault::point("write.ready");
             let group = store.line.lock().unwrap_or_else(PoisonError::into_inner).next();
-            self.make(runtime, writing, group, clock_id);
+            self.make(writing, group, clock_id);
         }
     }
 
@@ -157,15 +158,8 @@ impl Attendant {
     }
 
     /// Makes writes, and gives their events a place in the queue before anybody else can write.
-    fn make(&self, runtime: &Handle, mut writing: OwnedMutexGuard<Writing>, group: Vec<Waiting>, clock_id: u16) {
+    fn make(&self, mut writing: OwnedMutexGuard<Writing>, group: Vec<Waiting>, clock_id: u16) {
         let Self(store) = self;
-        // Every file where the transaction will say it is.
-        let blobs = group.iter().flat_map(|one| &one.writes).flat_map(|write| &write.blobs).cloned().collect();
-        let placed = match runtime.block_on(store.place(blobs)) {
-            Ok(placed) => placed,
-            Err(error) => return tell_only(group, error),
-        };
-        fault::point("write.placed");
         let mut admitted = Vec::with_capacity(group.len());
         for one in group {
             match (one.admit)() {
@@ -177,8 +171,8 @@ impl Attendant {
         if admitted.is_empty() {
             return;
         }
-        match commit(store, &mut writing, &admitted, &placed, clock_id) {
-            Ok(made) => self.hand_over(writing, admitted, made, placed),
+        match commit(store, &mut writing, &admitted, clock_id) {
+            Ok(made) => self.hand_over(writing, admitted, made),
             Err(error) if admitted.len() == 1 => tell_only(admitted, error),
             Err(_) => {
                 let mut line = store.line.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,13 +182,15 @@ impl Attendant {
     }
 
     /// Gives the events of commits a place in the queue, and tells whoever wrote.
-    fn hand_over(&self, writing: OwnedMutexGuard<Writing>, group: Vec<Waiting>, made: Vec<Made>, placed: Placed) {
+    fn hand_over(&self, writing: OwnedMutexGuard<Writing>, group: Vec<Waiting>, made: Vec<Made>) {
         let Self(store) = self;
         let (mut events, mut released, mut committed) = (Vec::new(), Vec::new(), Vec::new());
-        for (one, made) in group.into_iter().zip(made) {
+        let mut placed = Placed::default();
+        for (mut one, made) in group.into_iter().zip(made) {
             match made {
                 Ok(Some((commit, event))) => {
                     events.push(event);
+                    placed.add(std::mem::take(&mut one.placed));
                     released.extend_from_slice(&commit.released);
                     committed.push((one, commit));
                 }
@@ -206,6 +202,9 @@ impl Attendant {
         fault::point("write.committed");
         let rev = last.head.rev;
         let head = Some(NewHead { commit: last.head.commit.clone(), rev });
+        if !released.is_empty() {
+            store.untidy().note(store.did());
+        }
         // Whoever wrote last sees to the files.
         let last = if placed.is_empty() && released.is_empty() { None } else { committed.pop() };
         let batch = Batch { did: store.did().clone(), events, head, repair: false, drained: None, released };
@@ -216,8 +215,9 @@ impl Attendant {
             }
         });
         fault::point("write.handed-over");
+        drop(writing);
         if let Some((one, commit)) = last {
-            one.tell(Ok(Reached::Queued(commit, ticket, placed, writing)));
+            one.tell(Ok(Reached::Queued(commit, ticket, placed)));
         }
     }
 }

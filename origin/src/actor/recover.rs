@@ -31,7 +31,7 @@ pub struct Swept {
     pub told: usize,
     /// Accounts that are gone or not active, of which nothing may be told.
     pub dropped: usize,
-    /// Accounts that could not be looked at. They stay on the list.
+    /// Accounts that could not be looked at, or of which blobs are not where they belong yet. They stay on the list.
     pub failed: usize,
 }
 
@@ -56,20 +56,33 @@ impl Actors {
         &self,
         is_active: impl Fn(&Did) -> Result<bool, DbError> + Clone + Send + 'static,
     ) -> Result<Swept, DbError> {
-        let mut swept = Swept::default();
+        let (mut swept, mut looked_at) = (Swept::default(), Vec::new());
         for did in self.sequencer().dirty().await? {
             let is_active = is_active.clone();
             let of = did.clone();
             let told = match blocking(move || is_active(&of)).await {
-                Ok(active) => self.sweep_one(&did, active).await,
+                Ok(active) => self.sweep_events(&did, active).await,
                 Err(error) => Err(error.into()),
             };
             match told {
-                Ok(true) => swept.told += 1,
-                Ok(false) => swept.dropped += 1,
+                Ok(told) => looked_at.push((did, told)),
                 Err(error) => {
                     swept.failed += 1;
                     tracing::error!(%did, %error, "what an earlier process committed is not sequenced");
+                }
+            }
+        }
+        // Events first, of all: where blobs are kept may be away, as it is for the others then.
+        let mut looked_at = looked_at.into_iter();
+        while let Some((did, told)) = looked_at.next() {
+            match self.sweep_blobs(&did, told).await {
+                Ok(()) if told => swept.told += 1,
+                Ok(()) => swept.dropped += 1,
+                Err(error) => {
+                    let others = looked_at.by_ref().map(|(did, _)| self.untidy().end(&did, 0, false)).count();
+                    swept.failed += 1 + others;
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%did, error, others, "what an earlier process left of blobs is tried again");
                 }
             }
         }
@@ -77,12 +90,9 @@ impl Actors {
     }
 
     /// Whether there was something that may be told.
-    async fn sweep_one(&self, did: &Did, active: bool) -> Result<bool, WriteError> {
+    async fn sweep_events(&self, did: &Did, active: bool) -> Result<bool, WriteError> {
         let store = match self.store(did).await {
-            Err(ActorError::NotFound(_)) => {
-                self.sequencer().mark_clean(did.clone());
-                return Ok(false);
-            }
+            Err(ActorError::NotFound(_)) => return Ok(false),
             store => store?,
         };
         if let Some(_nobody_imports) = store.try_import() {
@@ -103,18 +113,23 @@ impl Actors {
         }
         if active {
             store.make_ready(&mut writing).await?;
-            store.settle_blobs().await?;
-            drop(writing);
-            store.retire();
-            return Ok(true);
+        } else if !writing.ready {
+            blocking(move || store.db()?.write_blocking(drop_pending)).await?;
         }
-        store.settle_blobs().await?;
-        if !writing.ready {
-            let of = store.clone();
-            blocking(move || of.db()?.write_blocking(drop_pending)).await?;
-            self.sequencer().mark_clean(did.clone());
+        Ok(active)
+    }
+
+    /// Does what is left to do with files, and takes the account off the list.
+    async fn sweep_blobs(&self, did: &Did, told: bool) -> Result<(), WriteError> {
+        self.settle_blobs(did).await?;
+        if !told {
+            // A write that came meanwhile has it on the list again.
+            let writing = self.entry(did).lock().await;
+            if !writing.ready {
+                self.sequencer().mark_clean(did.clone());
+            }
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Makes the head the account's own, if it is not: an empty commit at a new revision, signed with the present key.

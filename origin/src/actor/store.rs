@@ -24,8 +24,9 @@ use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo};
 use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
+use super::blobs::{files, tidy::Untidy};
 use super::line::Line;
-use super::{ActorError, WriteError, blobs};
+use super::{ActorError, WriteError};
 use crate::blobstore::Blobstore;
 use crate::db::{Db, DbError, Options, Schema, Step, blocking};
 use crate::fault;
@@ -50,6 +51,8 @@ pub struct Store {
     writing: Arc<tokio::sync::Mutex<Writing>>,
     progress: Arc<Mutex<Progress>>,
     importing: Arc<tokio::sync::Mutex<()>>,
+    moving: Arc<tokio::sync::Mutex<()>>,
+    untidy: Arc<Untidy>,
     /// Writes that wait for the lock.
     pub(super) line: Mutex<Line>,
     /// Whether somebody is trying again to have its events sequenced.
@@ -84,6 +87,12 @@ struct Progress {
     failed: bool,
 }
 
+/// The right to move an account's blobs, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct BlobsHeld {
+    _nobody_moves: OwnedMutexGuard<()>,
+}
+
 /// A new store's first commit.
 #[derive(Debug)]
 pub struct Created {
@@ -96,7 +105,13 @@ pub struct Created {
 }
 
 impl Store {
-    pub(super) fn new(did: Did, directory: PathBuf, sequencer: Sequencer, blobs: Blobstore) -> Self {
+    pub(super) fn new(
+        did: Did,
+        directory: PathBuf,
+        sequencer: Sequencer,
+        blobs: Blobstore,
+        untidy: Arc<Untidy>,
+    ) -> Self {
         Self {
             did,
             directory,
@@ -107,6 +122,8 @@ impl Store {
             writing: Arc::default(),
             progress: Arc::default(),
             importing: Arc::default(),
+            moving: Arc::default(),
+            untidy,
             line: Mutex::default(),
             retrying: AtomicBool::new(false),
         }
@@ -233,6 +250,18 @@ impl Store {
         Arc::clone(&self.writing).lock_owned().await
     }
 
+    /// Waits for the right to move the account's blobs: nobody else puts one in its place, takes one away, or writes a
+    /// row that says that one is there. Taken before [`Store::lock`], never while that is held: moving may take as long as
+    /// another machine does.
+    pub(super) async fn hold_blobs(&self) -> BlobsHeld {
+        BlobsHeld { _nobody_moves: Arc::clone(&self.moving).lock_owned().await }
+    }
+
+    /// The accounts of which files are left to be seen to. While this one is among them it stays on the dirty list.
+    pub(super) fn untidy(&self) -> &Untidy {
+        &self.untidy
+    }
+
     /// Sees to it that everything committed so far is sequenced or stands in the queue, and that the account is on the
     /// dirty list. Costs something before the first commit of this process, and after a failure.
     pub(super) async fn make_ready(self: &Arc<Self>, writing: &mut Writing) -> Result<(), WriteError> {
@@ -296,8 +325,11 @@ impl Store {
     fn recover(&self, repair: bool) -> Result<Option<Ticket>, WriteError> {
         let sequenced = self.sequencer.head_blocking(&self.did)?;
         let (pending, root, released) = self.db()?.read_blocking(|connection| -> Result<_, DbError> {
+            if files::are_left(connection)? {
+                self.untidy.note(&self.did);
+            }
             // Which of them these events made private is not known any more.
-            let released = blobs::files::withdrawn(connection)?;
+            let released = files::withdrawn(connection)?;
             Ok((pending_after(connection, sequenced)?, read_root(connection)?, released))
         })?;
         let (Some((last, _)), Some((commit, rev))) = (pending.last(), root) else {
@@ -347,11 +379,13 @@ impl Store {
         self.progress().sequenced
     }
 
-    /// Takes the account off the dirty list if everything it committed is sequenced and nobody is writing.
+    /// Takes the account off the dirty list if everything it committed is sequenced, nothing is left to do with its
+    /// files, and nobody is writing.
     pub(super) fn retire(&self) {
         let Ok(mut writing) = self.writing.try_lock() else { return };
         let progress = self.progress();
-        if writing.ready && !progress.failed && progress.handed == progress.sequenced {
+        let told = !progress.failed && progress.handed == progress.sequenced;
+        if writing.ready && told && !self.untidy.has(&self.did) {
             writing.ready = false;
             self.sequencer.mark_clean(self.did.clone());
         }

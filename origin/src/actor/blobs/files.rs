@@ -2,9 +2,26 @@
 //!
 //! A row that says that a blob is permanent has its file, always: the file is put in its place first
 //! ([`Store::place`]), then the transaction says so, then the upload ends. A row that goes leaves its CID in
-//! `headwater_released`, in the same transaction, and the file goes after it ([`Store::settle_blobs`]). All of this
-//! happens under the account's lock. So a process may die, or a disk be full, between any two steps: what is left over
-//! is a file that no row needs, and what was begun is ended at the next start.
+//! `headwater_released`, in the same transaction, and the file goes after it ([`Store::settle_blobs`]). So a process may
+//! die, or a store fail, between any two steps: what is left over is a file that no row needs, and what was begun is
+//! ended at the next start.
+//!
+//! # Two locks
+//!
+//! Files may be in another machine's store, which answers when it does. So nothing is asked of it while the account's
+//! lock is held, for which every write waits; what moves files holds [`Store::hold_blobs`] instead, from before it looks
+//! at the rows until it is done with the files, and takes the account's lock within it for its transaction alone. Under
+//! that right alone a row comes, gets another key, or becomes permanent; it may go without, by a write that drops the
+//! last reference. Hence:
+//!
+//! - What was put in its place is there when the transaction says so: whatever would delete it has to wait. If the row
+//!   has gone meanwhile, the transaction finds none, and refuses.
+//! - What is deleted is not needed: its row was gone under the right to move blobs, and no row comes without that. An
+//!   upload of the same bytes comes after the deletion, with a file of its own.
+//! - A write without blobs never waits for the store, nor does one account for another.
+//!
+//! A deletion that the store carries out long after it stopped answering could still take a blob that was put there
+//! again meanwhile. No order of calls excludes that; a store that keeps its own promises does not do it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +33,7 @@ use shared::data::BlobRef;
 use shared::link::PurgeScope;
 use shared::syntax::Did;
 
-use crate::actor::store::Store;
+use crate::actor::store::{BlobsHeld, Store};
 use crate::actor::{ActorError, Actors, WriteError};
 use crate::blobstore::{BlobstoreError, Key};
 use crate::db::{DbError, blocking};
@@ -42,11 +59,16 @@ impl Placed {
     pub(in crate::actor) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    pub(in crate::actor) fn add(&mut self, Self(more): Self) {
+        self.0.extend(more);
+    }
 }
 
 impl Store {
     /// Puts the files of those of `blobs` that are uploads still in their permanent place. Those that the references do
-    /// not fit are left out, for the transaction to refuse, and so are those that have no file. Under the lock.
+    /// not fit are left out, for the transaction to refuse, and so are those that have no file. Under the right to move
+    /// blobs.
     pub(in crate::actor) async fn place(self: &Arc<Self>, blobs: Vec<BlobRef>) -> Result<Placed, WriteError> {
         if blobs.is_empty() {
             return Ok(Placed::default());
@@ -75,13 +97,19 @@ impl Store {
     }
 
     /// Makes permanent what records refer to and what is an upload still, and deletes the files of what no record refers
-    /// to any more: what an import, or a process that died, left to do. Under the lock.
+    /// to any more: what an import, or a process that died, left to do. Takes both locks.
     pub(in crate::actor) async fn settle_blobs(self: &Arc<Self>) -> Result<(), WriteError> {
-        self.tether().await?;
-        self.delete_released().await
+        let held = self.hold_blobs().await;
+        let begun = self.untidy().begin(self.did());
+        let tethered = self.tether(&held).await;
+        if tethered.is_err() {
+            self.untidy().end(self.did(), begun, false);
+        }
+        tethered?;
+        self.delete_released(&held).await
     }
 
-    async fn tether(self: &Arc<Self>) -> Result<(), WriteError> {
+    async fn tether(self: &Arc<Self>, _held: &BlobsHeld) -> Result<(), WriteError> {
         loop {
             let store = Arc::clone(self);
             let found = blocking(move || -> Result<_, WriteError> {
@@ -91,10 +119,11 @@ impl Store {
             if found.is_empty() {
                 return Ok(());
             }
-            // No commit tells that they are public from now on.
-            let _told = self.sequencer().feed().change(self.did(), true, None).await?;
             let uploads = found.iter().filter_map(|(cid, key)| Some((Key::parse(key)?, cid.clone())));
             let placed = self.place_files(uploads.collect()).await?;
+            let nobody_writes = self.lock().await;
+            // No commit tells that they are public from now on.
+            let told = self.sequencer().feed().change(self.did(), true, None).await?;
             let (store, now_here) = (Arc::clone(self), placed.clone());
             blocking(move || {
                 store.db()?.write_blocking(|transaction| -> Result<_, DbError> {
@@ -111,12 +140,20 @@ impl Store {
                 Ok::<_, ActorError>(())
             })
             .await?;
+            drop((told, nobody_writes));
             self.end_uploads(placed).await;
         }
     }
 
-    /// Deletes the files of blobs that no record refers to any more. Under the lock.
-    pub(in crate::actor) async fn delete_released(self: &Arc<Self>) -> Result<(), WriteError> {
+    /// Deletes the files of blobs that no record refers to any more.
+    pub(in crate::actor) async fn delete_released(self: &Arc<Self>, held: &BlobsHeld) -> Result<(), WriteError> {
+        let begun = self.untidy().begin(self.did());
+        let deleted = self.delete_listed(held).await;
+        self.untidy().end(self.did(), begun, deleted.is_ok());
+        deleted
+    }
+
+    async fn delete_listed(self: &Arc<Self>, _held: &BlobsHeld) -> Result<(), WriteError> {
         loop {
             let store = Arc::clone(self);
             let (listed, unneeded) =
@@ -161,7 +198,7 @@ impl Actors {
             Err(ActorError::NotFound(_)) => return Ok(HashSet::new()),
             store => store?,
         };
-        let _nobody_writes = store.lock().await;
+        let _held = store.hold_blobs().await;
         let of = Arc::clone(&store);
         let (wanted, dropped) = blocking(move || -> Result<_, WriteError> {
             Ok(of.db()?.write_blocking(|transaction| drop_unreferenced(transaction, keys))?)
@@ -179,13 +216,14 @@ impl Actors {
     /// When store or blob store fail; it is to be done again then.
     pub async fn take_down_blob(&self, did: &Did, cid: &Cid, reference: Option<String>) -> Result<bool, WriteError> {
         let store = self.store(did).await?;
-        let _nobody_writes = store.lock().await;
+        let _held = store.hold_blobs().await;
+        let nobody_writes = store.lock().await;
         let reference = reference.unwrap_or_else(|| now_datetime().as_str().to_owned());
         let copies = PurgeScope::Blobs(vec![cid.clone()]);
         let told = self.sequencer().feed().change(did, false, Some(copies)).await?;
         // Not served from here on; then out of the way.
         let known = set_takedown(&store, cid, Some(reference)).await?;
-        drop(told);
+        drop((told, nobody_writes));
         fault::point("takedown.marked");
         store.blobs().quarantine(did, cid).await?;
         Ok(known)
@@ -197,9 +235,10 @@ impl Actors {
     /// When store or blob store fail; it is to be done again then.
     pub async fn restore_blob(&self, did: &Did, cid: &Cid) -> Result<bool, WriteError> {
         let store = self.store(did).await?;
-        let _nobody_writes = store.lock().await;
+        let _held = store.hold_blobs().await;
         store.blobs().unquarantine(did, cid).await?;
         fault::point("restore.moved");
+        let _nobody_writes = store.lock().await;
         let _told = self.sequencer().feed().change(did, false, None).await?;
         set_takedown(&store, cid, None).await
     }
@@ -238,6 +277,12 @@ pub(super) fn untethered(connection: &Connection, limit: u32) -> Result<Vec<(Cid
         blobs.extend(Cid::parse(&cid).ok().map(|cid| (cid, key)));
     }
     Ok(blobs)
+}
+
+/// Whether [`Store::settle_blobs`] has something to do.
+pub(in crate::actor) fn are_left(connection: &Connection) -> Result<bool, DbError> {
+    let mut statement = connection.prepare_cached(r#"SELECT EXISTS (SELECT 1 FROM "headwater_released")"#)?;
+    Ok(statement.query_row([], |row| row.get(0))? || !untethered(connection, 1)?.is_empty())
 }
 
 /// Says that a blob is permanent. Its file has to be in its place.

@@ -85,7 +85,7 @@ impl Actors {
         fault::point("upload.kept");
         // A task of its own: a client that goes away must not stop it between its steps.
         let task = tokio::spawn(async move {
-            let _nobody_writes = store.lock().await;
+            let _held = store.hold_blobs().await;
             let taken = store.take_upload(&upload).await;
             if taken.is_err() {
                 // What cannot be removed is swept.
@@ -99,8 +99,33 @@ impl Actors {
 }
 
 impl Store {
-    /// Writes an upload down. Under the lock.
+    /// Writes an upload down. Under the right to move blobs.
     async fn take_upload(self: &Arc<Self>, upload: &TemporaryBlob) -> Result<(), UploadError> {
+        let known = match self.note(upload, false).await? {
+            Some(known) => known,
+            None => {
+                // Also when it should be there: the file may have been lost.
+                self.blobs().make_permanent(self.did(), &[(upload.key.clone(), upload.cid.clone())]).await?;
+                fault::point("upload.placed");
+                self.note(upload, true).await?.unwrap_or_default()
+            }
+        };
+        let stays = known.stays();
+        fault::point("upload.written-down");
+        let mut over: Vec<Key> = known.waits_as.into_iter().collect();
+        over.extend(stays.then(|| upload.key.clone()));
+        if !over.is_empty()
+            && let Err(error) = self.blobs().remove_temporary(self.did(), over).await
+        {
+            tracing::warn!(did = %self.did(), %error, "an upload that is of no more use stays until it is swept");
+        }
+        Ok(())
+    }
+
+    /// Writes the row, under the account's lock; returns what was known before. `None`, and nothing is written, if the
+    /// blob is to be served but was not `placed` where permanent ones are.
+    async fn note(self: &Arc<Self>, upload: &TemporaryBlob, placed: bool) -> Result<Option<Known>, UploadError> {
+        let _nobody_writes = self.lock().await;
         let (store, new) = (Arc::clone(self), upload.clone());
         let known = blocking(move || -> Result<_, UploadError> {
             if !store.directory().exists() {
@@ -116,29 +141,16 @@ impl Store {
             Ok(known)
         })
         .await?;
-        let stays = known.stays();
-        // No commit tells that it is public from now on.
-        let now_public = stays && !known.permanent;
-        let feed = self.sequencer().feed();
-        let _told = if now_public { feed.change(self.did(), true, None).await? } else { None };
-        if stays {
-            // Also when it should be there: the file may have been lost.
-            self.blobs().make_permanent(self.did(), &[(upload.key.clone(), upload.cid.clone())]).await?;
-            fault::point("upload.placed");
+        if known.stays() && !placed {
+            return Ok(None);
         }
-        if now_public {
+        if known.stays() && !known.permanent {
+            // No commit tells that it is public from now on.
+            let _told = self.sequencer().feed().change(self.did(), true, None).await?;
             let (store, upload) = (Arc::clone(self), upload.clone());
             blocking(move || write_down(&store, &upload, None)).await?;
         }
-        fault::point("upload.written-down");
-        let mut over: Vec<Key> = known.waits_as.into_iter().collect();
-        over.extend(stays.then(|| upload.key.clone()));
-        if !over.is_empty()
-            && let Err(error) = self.blobs().remove_temporary(self.did(), over).await
-        {
-            tracing::warn!(did = %self.did(), %error, "an upload that is of no more use stays until it is swept");
-        }
-        Ok(())
+        Ok(Some(known))
     }
 }
 

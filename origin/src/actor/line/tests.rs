@@ -42,7 +42,14 @@ async fn log_len(directory: &TempDir, actors: &Actors) -> u64 {
 
 fn waiting(ops: usize, alone: bool) -> Waiting {
     let writes = (0..ops).map(|nth| create(&nth.to_string(), "x")).collect();
-    Waiting { writes, swap_commit: None, admit: Box::new(|| Ok(true)), tell: oneshot::channel().0, alone }
+    Waiting {
+        writes,
+        swap_commit: None,
+        admit: Box::new(|| Ok(true)),
+        tell: oneshot::channel().0,
+        placed: Placed::default(),
+        alone,
+    }
 }
 
 #[test]

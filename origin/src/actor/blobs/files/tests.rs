@@ -164,20 +164,84 @@ async fn what_an_earlier_process_left_to_delete_and_to_publish_is_done_at_the_ne
 }
 
 #[tokio::test]
-async fn deleting_that_fails_is_done_with_the_next() {
+async fn deleting_that_fails_is_tried_again_and_keeps_the_account_on_the_list() {
     let directory = tempfile::tempdir().unwrap();
     let actors = open(directory.path(), 10);
     account(&actors, 1).await;
-    let (one, other) = (upload(&actors, 1, b"1", "a/b").await, upload(&actors, 1, b"2", "a/b").await);
-    apply(&actors, 1, vec![with("a", &[&one]), with("b", &[&other])]).await.unwrap();
+    let one = upload(&actors, 1, b"1", "a/b").await;
+    apply(&actors, 1, vec![with("a", &[&one])]).await.unwrap();
     // A directory in its place cannot be deleted as a file.
     let place = directory.path().join("blocks").join(did(1).as_str()).join(one.cid.to_string());
     fs::remove_file(&place).unwrap();
     fs::create_dir(&place).unwrap();
     apply(&actors, 1, vec![delete("a")]).await.unwrap();
+    let store = actors.store(&did(1)).await.unwrap();
+    store.retire();
+    assert_eq!(actors.sequencer().dirty().await.unwrap(), [did(1)]);
     fs::remove_dir(&place).unwrap();
     fs::write(&place, "1").unwrap();
-    apply(&actors, 1, vec![delete("b")]).await.unwrap();
+    while !files(directory.path(), "").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    while !actors.sequencer().dirty().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        store.retire();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_without_blobs_does_not_wait_while_blobs_are_moved_and_one_with_them_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let actors = open(directory.path(), 10);
+    account(&actors, 1).await;
+    let blob = upload(&actors, 1, b"hello", "text/plain").await;
+    let held = actors.store(&did(1)).await.unwrap().hold_blobs().await;
+    let of = actors.clone();
+    let (referred, reference) = (blob.clone(), did(1));
+    let waiting =
+        tokio::spawn(
+            async move { of.apply_writes(&reference, vec![with("b", &[&referred])], None, || Ok(true)).await },
+        );
+    apply(&actors, 1, vec![create("a", "a")]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!waiting.is_finished() && !is_served(&actors, &blob).await);
+    drop(held);
+    waiting.await.unwrap().unwrap();
+    assert!(is_served(&actors, &blob).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_writes_and_deletions_of_one_blob_at_once_never_leave_a_row_without_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let actors = open(directory.path(), 10);
+    account(&actors, 1).await;
+    let mut tasks = Vec::new();
+    for writer in 0..6 {
+        let actors = actors.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut written = 0;
+            for nth in 0..20 {
+                let blob = upload(&actors, 1, b"the same", "text/plain").await;
+                let rkey = format!("{writer}-{nth}");
+                match apply(&actors, 1, vec![with(&rkey, &[&blob])]).await {
+                    Ok(_) => {
+                        assert!(is_served(&actors, &blob).await, "its record is there");
+                        apply(&actors, 1, vec![delete(&rkey)]).await.unwrap();
+                        written += 1;
+                    }
+                    // Somebody else deleted the last record that referred to it.
+                    Err(WriteError::BlobNotFound(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            written
+        }));
+    }
+    let mut written = 0;
+    for task in tasks {
+        written += task.await.unwrap();
+    }
+    assert!(written > 0);
     assert_eq!(files(directory.path(), ""), [""; 0]);
 }
 
