@@ -5,11 +5,13 @@ mod reasons;
 mod rows;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 
 use futures_util::future::join;
-use reqwest::{Client, StatusCode};
+use futures_util::stream;
+use reqwest::{Body, Client, StatusCode};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tests::Plc;
@@ -18,7 +20,7 @@ use tests::peers::{Place, Version, packages};
 use super::caller::Caller;
 use super::world::World;
 use reasons::Reasons;
-use rows::{Row, rows};
+use rows::{IMPORT_LIMIT, Row, rows};
 
 /// What is compared of an answer.
 #[derive(Debug, PartialEq)]
@@ -36,7 +38,13 @@ impl Answer {
             request = request.header(*name, value);
         }
         if let Some(body) = &row.body {
-            request = request.body(body.clone());
+            request = match row.chunked {
+                false => request.body(body.clone()),
+                true => {
+                    let pieces: Vec<_> = body.chunks(10_000).map(|piece| Ok::<_, Infallible>(piece.to_vec())).collect();
+                    request.body(Body::wrap_stream(stream::iter(pieces)))
+                }
+            };
         }
         let answer = request.send().await.unwrap_or_else(|error| panic!("{}: {error}", row.name));
         let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
@@ -69,7 +77,10 @@ async fn every_request_good_or_bad_is_answered_as_the_reference_server_does() {
     let Some(packages) = packages() else { return };
     let (plc, copied) = (Plc::start().await, Plc::start().await);
     // One public name for both, whatever the port.
-    let place = |plc| Place::new(plc).with("PDS_HOSTNAME", "pds.example.com");
+    let place = |plc| {
+        let limit = IMPORT_LIMIT.to_string();
+        Place::new(plc).with("PDS_HOSTNAME", "pds.example.com").with("PDS_MAX_REPO_IMPORT_SIZE", &limit)
+    };
     let (theirs, ours) = (place(&plc), place(&copied));
     let reference = theirs.start_reference(&packages, Version::V0_5_35).await;
     let world = World::make(&Caller::new(&theirs)).await;

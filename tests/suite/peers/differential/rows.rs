@@ -14,6 +14,9 @@ use tests::peers::ADMIN_PASSWORD;
 use super::super::caller::{As, Caller};
 use super::super::world::World;
 
+/// How large a file may be that is imported, in bytes.
+pub(super) const IMPORT_LIMIT: usize = 2_000_000;
+
 /// One request.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -24,11 +27,20 @@ pub(super) struct Row {
     pub(super) path: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Option<Vec<u8>>,
+    /// Whether the body is sent in chunks, its length not told before.
+    pub(super) chunked: bool,
 }
 
 impl Row {
     fn new(method: Method, path: &str) -> Self {
-        Self { name: format!("{method} {path}"), method, path: path.to_owned(), headers: Vec::new(), body: None }
+        Self {
+            name: format!("{method} {path}"),
+            method,
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: None,
+            chunked: false,
+        }
     }
 
     fn but(mut self, what: &str) -> Self {
@@ -49,6 +61,11 @@ impl Row {
     fn bytes(mut self, body: &[u8]) -> Self {
         self.body = Some(body.to_vec());
         self
+    }
+
+    fn chunked(mut self) -> Self {
+        self.chunked = true;
+        self.but("in chunks")
     }
 
     fn json(self, body: &Value) -> Self {
@@ -375,6 +392,10 @@ fn bodies(ask: &dyn Fn() -> Row) -> Vec<Row> {
         json().bytes(b"{\"__proto__\":{}}").but("a prototype"),
         json().bytes(&nested).but("nested deeply"),
         json().bytes(&large).but("too large"),
+        json().bytes(&large).but("too large").chunked(),
+        json().bytes(b"{\"a\":1").but("JSON cut off").chunked(),
+        json().bytes(b"{}").but("an empty object").chunked(),
+        ask().bytes(b"{}").but("without a content type").chunked(),
         json().header("content-encoding", "gzip").bytes(b"{}").but("not gzip"),
         json().header("content-encoding", "nonsense").bytes(b"{}").but("an unknown coding"),
     ]
@@ -428,6 +449,10 @@ fn blobs(known: &Credentials) -> Vec<Row> {
         kind("text/plain").header("content-encoding", "gzip").bytes(b"hello").but("not gzip"),
         kind("text/plain").header("content-encoding", "nonsense").bytes(b"hello").but("an unknown coding"),
         kind("text/plain").bytes(&vec![b'a'; 6_000_000]).but("too large"),
+        kind("text/plain").bytes(&vec![b'a'; 6_000_000]).but("too large").chunked(),
+        kind("text/plain").bytes(b"hello in chunks").but("text").chunked(),
+        kind("text/plain").bytes(b"").but("empty").chunked(),
+        ask().bytes(b"hello").but("without a content type").chunked(),
         Row::new(Method::GET, path).authorized(&known.alice),
     ];
     for (what, bad) in &known.bad {
@@ -462,13 +487,22 @@ async fn imports(known: &Credentials, did: &str) -> Vec<Row> {
     };
     let mut flipped = sound.clone();
     *flipped.last_mut().unwrap() ^= 1;
+    // Sound as far as anybody reads.
+    let mut large = sound.clone();
+    while large.len() <= IMPORT_LIMIT {
+        let record = vec![0x60; 100_000];
+        car::section(&Cid::of_cbor(&record), &record, &mut large);
+    }
     let deep = [b"\x81".repeat(100_000), b"\x00".to_vec()].concat();
     let mut rows = vec![
         ask().but("without a body"),
         file(b"").but("nothing"),
         file(b"hello, world").but("no car"),
         file(&sound[..sound.len() - 1]).but("cut off"),
+        file(&sound[..sound.len() - 1]).but("cut off").chunked(),
         file(&sound[..10]).but("cut off in its header"),
+        file(&large).but("too large"),
+        file(&large).but("too large").chunked(),
         file(&flipped).but("a flipped bit"),
         file(&[0xff; 64]).but("a length without an end"),
         file(&car::header(std::slice::from_ref(&root))).but("a header alone"),
