@@ -1,10 +1,14 @@
 //! Requests and responses of the platform, made and read.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::link::{MAX_BODY_LEN, decode, encode};
 use wasm_bindgen::JsValue;
-use worker::{Error, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub};
+use worker::{Delay, Error, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub};
 
 use crate::answer::{Answer, Mark};
 use crate::error::Refusal;
@@ -43,11 +47,19 @@ pub(super) fn whole(builder: ResponseBuilder, body: Vec<u8>, head: bool) -> Resu
     Ok(if head { builder.empty() } else { builder.fixed(body) })
 }
 
+/// How long an object may take to begin an answer: longer than it may wait for the origin itself. After that the origin is
+/// asked instead, as after any failure of an object.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Sends a message to an object.
 pub(super) async fn call(object: &Stub, path: &str, body: &[u8]) -> Result<Response> {
     let mut init = RequestInit::new();
     init.with_method(Method::Post).with_body(Some(JsValue::from(js_sys::Uint8Array::from(body))));
-    object.fetch_with_request(Request::new_with_init(&format!("https://object{path}"), &init)?).await
+    let request = Request::new_with_init(&format!("https://object{path}"), &init)?;
+    match select(pin!(object.fetch_with_request(request)), pin!(Delay::from(PATIENCE))).await {
+        Either::Left((response, _)) => response,
+        Either::Right(_) => Err(failed(format!("an object takes too long to answer {path}"))),
+    }
 }
 
 /// Sends a message to an object and reads what it says; `None` if that is nothing.

@@ -4,12 +4,13 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use shared::link::{self, Position, Pull, PullAnswer, Push, Register, RegisterAnswer, Registered, Replica as Identity};
 use wasm_bindgen_futures::spawn_local;
 use worker::{
-    DurableObject, Env, Error, Request, Response, Result, State, console_error, console_warn, durable_object,
+    Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, console_warn, durable_object,
 };
 
 use super::database::Database;
@@ -28,6 +29,8 @@ const LOOK: u64 = 24 * 60 * 60 * 1000;
 const UNREAD: u64 = 7 * LOOK;
 /// How many answers in a row a pull goes on for.
 const PAGES: usize = 50;
+/// How much of a snapshot is taken before others are let in, in bytes.
+const AT_A_TIME: usize = 1024 * 1024;
 /// How long an account that is too large is left alone. Milliseconds.
 const TOO_LARGE: u64 = 10 * 60 * 1000;
 
@@ -320,9 +323,16 @@ impl Inner {
             }
             Told::Refused(_) | Told::Away => return Ok(false),
         };
-        let mut stream = response.stream()?;
+        let (mut stream, mut taken) = (response.stream()?, 0);
         while let Some(chunk) = stream.next().await {
-            self.replica.fill(&mut filling, chunk?.into()).map_err(failed)?;
+            let chunk = chunk?;
+            taken += chunk.len();
+            self.replica.fill(&mut filling, chunk.into()).map_err(failed)?;
+            // What comes faster than it is taken never waits by itself, and readers would have to until the end.
+            if taken >= AT_A_TIME {
+                taken = 0;
+                Delay::from(Duration::ZERO).await;
+            }
         }
         self.replica.finish(filling, registered.position, now()).map_err(failed)?;
         self.look_later().await?;
@@ -343,7 +353,7 @@ impl Inner {
     }
 
     async fn look_later(&self) -> Result<()> {
-        self.state.storage().set_alarm(std::time::Duration::from_millis(LOOK)).await
+        self.state.storage().set_alarm(Duration::from_millis(LOOK)).await
     }
 
     /// Tells the region's host object that there is a replica, or none any more.

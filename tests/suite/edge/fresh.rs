@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use tests::environment;
+use tests::{Repository, environment};
 use tokio::time::sleep;
 
 use super::scene::{Passed, REGIONS, Scene, Weather};
@@ -415,4 +415,32 @@ async fn a_new_owner_of_a_handle_is_found_by_the_next_reader() {
         }
         scene.pushes.set(Weather::Fair);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_of_an_account_that_is_being_filled_do_not_wait_for_the_end() {
+    let Some(scene) = Scene::new().await else { return };
+    let alice = scene.user("alice").await;
+    let file = Repository::new(&alice.did, 30_000, 300).file();
+    let import = scene.http.post(scene.pds.url("/xrpc/com.atproto.repo.importRepo")).bearer_auth(&alice.access);
+    let import = import.header("content-type", "application/vnd.ipld.car").body(reqwest::Body::wrap_stream(file));
+    assert_eq!(import.send().await.unwrap().status(), 200);
+    let path = format!("/xrpc/com.atproto.sync.getLatestCommit?did={}", alice.did);
+    let (begun, mut misses, mut slowest) = (Instant::now(), 0, Duration::ZERO);
+    loop {
+        let asked = Instant::now();
+        let answer = scene.read("weur", &path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        slowest = slowest.max(asked.elapsed());
+        if answer.mark == "hit" {
+            break;
+        }
+        assert_eq!(answer.mark, "miss");
+        misses += 1;
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is never filled");
+        sleep(Duration::from_millis(10)).await;
+    }
+    println!("filled after {:?} and {misses} misses, the slowest read took {slowest:?}", begun.elapsed());
+    assert!(slowest * 3 < begun.elapsed(), "a read took {slowest:?} of {:?}", begun.elapsed());
+    assert!(misses > 5, "{misses}");
 }
