@@ -117,7 +117,7 @@ impl App {
         let sequencer = Sequencer::open(&storage.sequencer_db, storage.sqlite(SEQUENCER_KIB), roots)?;
         let announcements = Announcements::new(accounts.clone(), sequencer.clone());
         let (actors, options) = (storage.actors.clone(), storage.sqlite(ACTOR_KIB));
-        let (blobs, clock_id) = (Blobstore::new(&storage.blobs), random::clock_id());
+        let (blobs, clock_id) = (Blobstore::new(&storage.blobs)?, random::clock_id());
         let actors = Actors::new(actors, options, storage.open_actors, sequencer, blobs, clock_id);
         let identity = Resolver::open(&config)?;
         let server = xrpc::server_version(&config);

@@ -1,48 +1,48 @@
 //! Blobs: the files that records refer to.
 //!
-//! An upload is temporary: it is streamed in, hashed, counted and looked at on the way, and is on the disk when its CID
-//! is known. With the first record that refers to it it becomes permanent. That takes two steps, so that the account's
+//! They are in files, or in a bucket of S3's kind; where, only this module knows.
+//!
+//! An upload is temporary: it is streamed in, hashed, counted and looked at on the way, and is kept when its CID is known. With the first record that refers to it it becomes permanent. That takes two steps, so that the account's
 //! transaction can come between: [`Blobstore::make_permanent`] puts the blob in its place, the transaction says that it
 //! is there, [`Blobstore::remove_temporary`] ends the upload. Dying after any of them loses nothing; what is left over
 //! is an upload that no row mentions, which [`Blobstore::sweep`] removes. `crate::actor::blobs` takes these steps.
 //!
-//! Which blobs an account has, and which may be served, is in the account's database: a file here may be one that a
+//! Which blobs an account has, and which may be served, is in the account's database: what is here may be one that a
 //! transaction never came to mention. Blobs are an account's own, even where another has the same.
 //!
 //! Specification: <https://atproto.com/specs/blob>.
 
 mod buffers;
+mod check;
 mod disk;
+mod intake;
+mod open;
+mod s3;
 mod sniff;
 
-use std::collections::HashSet;
-use std::fs::File;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
-use std::io::{self, IoSliceMut};
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::pin::pin;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
-use futures_util::stream::{self, Stream, StreamExt as _};
-use rustix::io::{ReadWriteFlags, preadv2};
-use sha2::{Digest as _, Sha256};
+use futures_util::stream::Stream;
 use shared::cid::Cid;
 use shared::syntax::Did;
 
 use crate::config::Blobs;
 use crate::db::{DbError, blocking};
+use crate::fetch::ClientError;
 use crate::random;
-use buffers::Buffer;
-use disk::{Disk, Upload};
+use disk::Disk;
+use s3::{Parts, S3Blobstore};
 
-/// How many bytes are gathered before they are hashed and written.
-const GATHERED_LEN: usize = 512 * 1024;
-/// How many bytes are read from the disk at once.
-const PIECE_LEN: usize = 256 * 1024;
+pub use check::{Complaint, check};
+pub use open::OpenBlob;
+pub use s3::S3Error;
+
 /// How many random bytes are in a key.
 const KEY_BYTES: usize = 32;
 
@@ -51,6 +51,8 @@ const KEY_BYTES: usize = 32;
 pub enum Blobstore {
     /// In files.
     Disk(DiskBlobstore),
+    /// In a bucket.
+    S3(S3Blobstore),
 }
 
 /// Blobs in files.
@@ -74,13 +76,6 @@ pub struct TemporaryBlob {
     pub mime_type: String,
 }
 
-/// A blob that has been opened: it stays readable, even if it is deleted meanwhile.
-#[derive(Debug)]
-pub struct OpenBlob {
-    file: Arc<File>,
-    size: u64,
-}
-
 /// Why a blob was not taken or found.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobstoreError {
@@ -96,26 +91,33 @@ pub enum BlobstoreError {
     /// What the system said, such as that the disk is full.
     #[error("blob store failed")]
     Io(#[from] io::Error),
+    /// What the bucket said, or that it said nothing.
+    #[error(transparent)]
+    S3(#[from] S3Error),
     /// The work did not end.
     #[error(transparent)]
     Task(#[from] DbError),
 }
 
 impl Blobstore {
-    /// The blob store that the configuration names. It makes its directories when it needs them.
-    #[must_use]
-    pub fn new(config: &Blobs) -> Self {
-        match config {
+    /// The blob store that the configuration names. Directories are made when they are needed; of a bucket nothing is asked
+    /// before.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(config: &Blobs) -> Result<Self, ClientError> {
+        Ok(match config {
             Blobs::Disk { location, temporary } => Self::Disk(DiskBlobstore(Arc::new(Disk::new(location, temporary)))),
-        }
+            Blobs::S3(config) => Self::S3(S3Blobstore::new(config)?),
+        })
     }
 
     /// Takes an upload of at most `limit` bytes, which its sender says is of the type `declared`.
     ///
-    /// It is on the disk when this returns. If it fails, or is given up, nothing is left.
+    /// It is kept when this returns. If it fails, or is given up, nothing is left, or will be once the store is there.
     ///
     /// # Errors
-    /// [`BlobstoreError::TooLarge`], [`BlobstoreError::Body`] for an error of `body`, or what the system says.
+    /// [`BlobstoreError::TooLarge`], [`BlobstoreError::Body`] for an error of `body`, or what system or bucket say.
     pub async fn put_temporary<E>(
         &self,
         did: &Did,
@@ -126,148 +128,218 @@ impl Blobstore {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self::Disk(DiskBlobstore(disk)) = self;
-        let (disk, did, key) = (Arc::clone(disk), did.clone(), Key::random());
-        let mut intake =
-            Intake { disk, did, key: key.clone(), upload: None, hash: Sha256::new(), size: 0, head: Vec::new() };
-        let mut body = pin!(body);
-        let (mut pieces, mut gathered) = (Vec::new(), 0);
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| BlobstoreError::Body(error.into()))?;
-            // Now, since there is more to come: the last ones go together with the end.
-            if gathered >= GATHERED_LEN {
-                intake = intake.take(std::mem::take(&mut pieces)).await?;
-                gathered = 0;
-            }
-            gathered += piece.len();
-            if intake.size + gathered as u64 > limit {
-                return Err(BlobstoreError::TooLarge { limit });
-            }
-            pieces.push(piece);
+        match self {
+            Self::Disk(DiskBlobstore(disk)) => intake::put_temporary(disk, did, body, declared, limit).await,
+            Self::S3(bucket) => bucket.put_temporary(did, body, declared, limit).await,
         }
-        let (cid, size, head) = intake.finish(pieces).await?;
-        Ok(TemporaryBlob { key, cid, size, mime_type: sniff::mime_type(&head, declared) })
     }
 
     /// Puts uploads where blobs are that records refer to; they stay uploads, too, until
     /// [`Blobstore::remove_temporary`]. Doing it again changes nothing. Returns those of which there is neither.
     ///
     /// # Errors
-    /// What the system says; some may have been put there.
+    /// What system or bucket say; some may have been put there.
     pub async fn make_permanent(&self, did: &Did, uploads: &[(Key, Cid)]) -> Result<Vec<Cid>, BlobstoreError> {
-        let (did, uploads) = (did.clone(), uploads.to_vec());
-        self.on_disk(move |disk| disk.make_permanent(&did, &uploads)).await
+        match self {
+            Self::Disk(disk) => {
+                let (did, uploads) = (did.clone(), uploads.to_vec());
+                disk.run(move |disk| disk.make_permanent(&did, &uploads)).await
+            }
+            Self::S3(bucket) => Ok(bucket.make_permanent(did, uploads).await?),
+        }
     }
 
     /// Ends uploads; doing it again changes nothing. All are tried.
     ///
     /// # Errors
-    /// The last of what the system said.
+    /// The last of what system or bucket said.
     pub async fn remove_temporary(&self, did: &Did, keys: Vec<Key>) -> Result<(), BlobstoreError> {
-        let did = did.clone();
-        self.on_disk(move |disk| all(&keys, |key| disk.remove_temporary(&did, key))).await
+        match self {
+            Self::Disk(disk) => {
+                let did = did.clone();
+                disk.run(move |disk| all(&keys, |key| disk.remove_temporary(&did, key))).await
+            }
+            Self::S3(bucket) => Ok(bucket.remove_temporary(did, &keys).await?),
+        }
     }
 
     /// Whether there is an upload of this key.
     ///
     /// # Errors
-    /// What the system says.
+    /// What system or bucket say.
     pub async fn has_temporary(&self, did: &Did, key: &Key) -> Result<bool, BlobstoreError> {
-        let (did, key) = (did.clone(), key.clone());
-        self.on_disk(move |disk| disk.has_temporary(&did, &key)).await
+        match self {
+            Self::Disk(disk) => {
+                let (did, key) = (did.clone(), key.clone());
+                disk.run(move |disk| disk.has_temporary(&did, &key)).await
+            }
+            Self::S3(bucket) => Ok(bucket.has_temporary(did, key).await?),
+        }
     }
 
     /// Whether there is a permanent blob, and of which length in bytes.
     ///
     /// # Errors
-    /// What the system says.
+    /// What system or bucket say.
     pub async fn size(&self, did: &Did, cid: &Cid) -> Result<Option<u64>, BlobstoreError> {
-        let (did, cid) = (did.clone(), cid.clone());
-        self.on_disk(move |disk| disk.size(&did, &cid)).await
+        match self {
+            Self::Disk(disk) => {
+                let (did, cid) = (did.clone(), cid.clone());
+                disk.run(move |disk| disk.size(&did, &cid)).await
+            }
+            Self::S3(bucket) => Ok(bucket.size(did, cid).await?),
+        }
     }
 
-    /// Opens a permanent blob, `None` if there is none. On the calling thread, as [`crate::db::Db::read_short`] does and
-    /// for its reason: looking up one name.
+    /// Opens a permanent blob, which its row says is `size` bytes long; `None` if there is none. Whether a bucket has it
+    /// shows when it is read.
+    ///
+    /// A file is looked up on the calling thread, as [`crate::db::Db::read_short`] does and for its reason: it is one name.
     ///
     /// # Errors
     /// What the system says.
-    pub async fn open(&self, did: &Did, cid: &Cid) -> Result<Option<OpenBlob>, BlobstoreError> {
-        let Self::Disk(DiskBlobstore(disk)) = self;
-        let opened = disk.open(did, cid)?;
-        Ok(opened.map(|(file, size)| OpenBlob { file: Arc::new(file), size }))
+    pub fn open(&self, did: &Did, cid: &Cid, size: u64) -> Result<Option<OpenBlob>, BlobstoreError> {
+        Ok(match self {
+            Self::Disk(DiskBlobstore(disk)) => disk.open(did, cid)?.map(|(file, size)| OpenBlob::of_file(file, size)),
+            Self::S3(bucket) => Some(OpenBlob::in_bucket(bucket.clone(), did.clone(), cid.clone(), size)),
+        })
     }
 
     /// Deletes permanent blobs; those that are not there have been deleted before. All are tried.
     ///
     /// # Errors
-    /// The last of what the system said.
+    /// The last of what system or bucket said.
     pub async fn delete_many(&self, did: &Did, cids: Vec<Cid>) -> Result<(), BlobstoreError> {
-        let did = did.clone();
-        self.on_disk(move |disk| disk.delete(&did, &cids)).await
+        match self {
+            Self::Disk(disk) => {
+                let did = did.clone();
+                disk.run(move |disk| disk.delete(&did, &cids)).await
+            }
+            Self::S3(bucket) => Ok(bucket.delete_many(did, &cids).await?),
+        }
     }
 
     /// Takes a blob away from where it is served; doing it again changes nothing. False: there is none.
     ///
     /// # Errors
-    /// What the system says.
+    /// What system or bucket say.
     pub async fn quarantine(&self, did: &Did, cid: &Cid) -> Result<bool, BlobstoreError> {
-        let (did, cid) = (did.clone(), cid.clone());
-        self.on_disk(move |disk| disk.quarantine(&did, &cid)).await
+        match self {
+            Self::Disk(disk) => {
+                let (did, cid) = (did.clone(), cid.clone());
+                disk.run(move |disk| disk.quarantine(&did, &cid)).await
+            }
+            Self::S3(bucket) => Ok(bucket.quarantine(did, cid).await?),
+        }
     }
 
     /// Undoes [`Blobstore::quarantine`]; doing it again changes nothing. False: there is no such blob.
     ///
     /// # Errors
-    /// What the system says.
+    /// What system or bucket say.
     pub async fn unquarantine(&self, did: &Did, cid: &Cid) -> Result<bool, BlobstoreError> {
-        let (did, cid) = (did.clone(), cid.clone());
-        self.on_disk(move |disk| disk.unquarantine(&did, &cid)).await
+        match self {
+            Self::Disk(disk) => {
+                let (did, cid) = (did.clone(), cid.clone());
+                disk.run(move |disk| disk.unquarantine(&did, &cid)).await
+            }
+            Self::S3(bucket) => Ok(bucket.unquarantine(did, cid).await?),
+        }
     }
 
     /// Deletes everything of an account, uploads and what is taken down included.
     ///
     /// # Errors
-    /// What the system says; then it is to be done again.
+    /// What system or bucket say; then it is to be done again.
     pub async fn delete_account(&self, did: &Did) -> Result<(), BlobstoreError> {
-        let did = did.clone();
-        self.on_disk(move |disk| disk.delete_account(&did)).await
+        match self {
+            Self::Disk(disk) => {
+                let did = did.clone();
+                disk.run(move |disk| disk.delete_account(&did)).await
+            }
+            Self::S3(bucket) => Ok(bucket.delete_account(did).await?),
+        }
     }
 
     /// Removes uploads that are older than `age` and that no row mentions, and tells how many they were.
     ///
-    /// `mentioned` is asked account by account which of the given keys its rows mention. `age` must be longer than it
-    /// takes from the last byte of an upload to its row.
+    /// `mentioned` is asked account by account which of the given keys its rows mention; `None` leaves the account alone.
+    /// `age` must be longer than it takes from the first byte of an upload to its row.
     ///
     /// # Errors
-    /// What the system or `mentioned` says; what was removed until then stays removed.
+    /// What system, bucket or `mentioned` say; what was removed until then stays removed.
     pub async fn sweep<F, E>(&self, age: Duration, mentioned: impl Fn(Did, Vec<Key>) -> F) -> Result<usize, E>
     where
-        F: Future<Output = Result<HashSet<Key>, E>>,
+        F: Future<Output = Result<Option<HashSet<Key>>, E>>,
         E: From<BlobstoreError>,
     {
+        let (mut accounts, mut parts) = (self.accounts_with_temporaries().await?, self.old_parts(age).await?);
+        accounts.extend(parts.keys().cloned());
         let mut removed = 0;
-        for did in self.on_disk(Disk::accounts_with_temporaries).await? {
-            let old = {
-                let did = did.clone();
-                self.on_disk(move |disk| disk.old_temporaries(&did, age)).await?
-            };
-            if old.is_empty() {
+        for did in accounts {
+            let (old, parts) = (self.old_temporaries(&did, age).await?, parts.remove(&did).unwrap_or_default());
+            if old.is_empty() && parts.is_empty() {
                 continue;
             }
-            let kept = mentioned(did.clone(), old.clone()).await?;
+            let Some(kept) = mentioned(did.clone(), old.clone()).await? else { continue };
             let left: Vec<Key> = old.into_iter().filter(|key| !kept.contains(key)).collect();
-            removed += left.len();
-            self.on_disk(move |disk| left.iter().try_for_each(|key| disk.sweep(&did, key))).await?;
+            removed += left.len() + parts.len();
+            self.remove_old(&did, left, parts).await?;
         }
         Ok(removed)
     }
 
-    async fn on_disk<T: Send + 'static>(
+    /// Whether others may keep blobs at the same place, so that what is of an account that is not here is not to be touched.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::S3(_))
+    }
+
+    async fn accounts_with_temporaries(&self) -> Result<BTreeSet<Did>, BlobstoreError> {
+        match self {
+            Self::Disk(disk) => disk.run(Disk::accounts_with_temporaries).await,
+            Self::S3(bucket) => Ok(bucket.accounts_with_temporaries().await?),
+        }
+    }
+
+    async fn old_temporaries(&self, did: &Did, age: Duration) -> Result<Vec<Key>, BlobstoreError> {
+        match self {
+            Self::Disk(disk) => {
+                let did = did.clone();
+                disk.run(move |disk| disk.old_temporaries(&did, age)).await
+            }
+            Self::S3(bucket) => Ok(bucket.old_temporaries(did, age).await?),
+        }
+    }
+
+    /// What came of uploads in parts that nobody has ended for `age`.
+    async fn old_parts(&self, age: Duration) -> Result<HashMap<Did, Vec<Parts>>, BlobstoreError> {
+        match self {
+            Self::Disk(_) => Ok(HashMap::new()),
+            Self::S3(bucket) => Ok(bucket.old_parts(age).await?),
+        }
+    }
+
+    async fn remove_old(&self, did: &Did, keys: Vec<Key>, parts: Vec<Parts>) -> Result<(), BlobstoreError> {
+        match self {
+            Self::Disk(disk) => {
+                let did = did.clone();
+                disk.run(move |disk| keys.iter().try_for_each(|key| disk.sweep(&did, key))).await
+            }
+            Self::S3(bucket) => {
+                bucket.remove_temporary(did, &keys).await?;
+                Ok(bucket.end_parts(parts).await?)
+            }
+        }
+    }
+}
+
+impl DiskBlobstore {
+    async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Disk) -> io::Result<T> + Send + 'static,
     ) -> Result<T, BlobstoreError> {
-        let Self::Disk(DiskBlobstore(disk)) = self;
-        let disk = Arc::clone(disk);
+        let disk = Arc::clone(&self.0);
         blocking(move || Ok(work(&disk)?)).await
     }
 }
@@ -291,53 +363,6 @@ impl Key {
     }
 }
 
-impl OpenBlob {
-    /// The length in bytes.
-    #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The bytes of `range`, which is cut at the end, in pieces of 256 KiB at most.
-    ///
-    /// What the system has in memory is copied on the calling thread, which costs a part of what it does to hand that to
-    /// another one and back; only what the disk has to be waited for is.
-    ///
-    /// An error comes when the file cannot be read or has become shorter; nothing comes after it.
-    pub fn into_stream(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, BlobstoreError>> + Send + 'static {
-        let end = range.end.min(self.size);
-        stream::try_unfold(range.start, move |at| {
-            let file = Arc::clone(&self.file);
-            async move {
-                if at >= end {
-                    return Ok(None);
-                }
-                let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-                if let Some(piece) = cached(&file, at, left) {
-                    let next = at + piece.len() as u64;
-                    return Ok(Some((piece, next)));
-                }
-                let length = left.min(PIECE_LEN);
-                let piece = blocking(move || {
-                    let mut piece = vec![0; length];
-                    file.read_exact_at(&mut piece, at)?;
-                    Ok::<_, BlobstoreError>(piece)
-                });
-                Ok(Some((Bytes::from(piece.await?), at + length as u64)))
-            }
-        })
-    }
-}
-
-/// What the system has in memory of a file from `at` on, at most `length` bytes; `None` if that is nothing, or it cannot
-/// tell.
-fn cached(file: &File, at: u64, length: usize) -> Option<Bytes> {
-    Buffer::fill(|place| {
-        let length = place.len().min(length);
-        preadv2(file, &mut [IoSliceMut::new(&mut place[..length])], at, ReadWriteFlags::NOWAIT).unwrap_or(0)
-    })
-}
-
 /// Does something with each of `items`, whatever comes of it; the last error.
 fn all<T>(items: &[T], mut each: impl FnMut(&T) -> io::Result<()>) -> io::Result<()> {
     let mut outcome = Ok(());
@@ -347,55 +372,6 @@ fn all<T>(items: &[T], mut each: impl FnMut(&T) -> io::Result<()>) -> io::Result
         }
     }
     outcome
-}
-
-/// An upload on its way in.
-struct Intake {
-    disk: Arc<Disk>,
-    did: Did,
-    key: Key,
-    /// Its file, once something of it came.
-    upload: Option<Upload>,
-    hash: Sha256,
-    size: u64,
-    head: Vec<u8>,
-}
-
-impl Intake {
-    async fn take(mut self, pieces: Vec<Bytes>) -> Result<Self, BlobstoreError> {
-        blocking(move || {
-            self.take_blocking(&pieces)?;
-            Ok(self)
-        })
-        .await
-    }
-
-    /// Takes the last pieces; the CID, the length and the first bytes.
-    async fn finish(mut self, pieces: Vec<Bytes>) -> Result<(Cid, u64, Vec<u8>), BlobstoreError> {
-        blocking(move || {
-            self.take_blocking(&pieces)?;
-            if let Some(upload) = self.upload {
-                upload.finish()?;
-            }
-            Ok((Cid::of_raw_digest(self.hash.finalize().into()), self.size, self.head))
-        })
-        .await
-    }
-
-    fn take_blocking(&mut self, pieces: &[Bytes]) -> io::Result<()> {
-        let upload = match &mut self.upload {
-            Some(upload) => upload,
-            none => none.insert(self.disk.begin(&self.did, &self.key)?),
-        };
-        for piece in pieces {
-            self.hash.update(piece);
-            self.size += piece.len() as u64;
-            let missing = sniff::HEAD_LEN - self.head.len();
-            self.head.extend_from_slice(&piece[..piece.len().min(missing)]);
-            upload.write(piece)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

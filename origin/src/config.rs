@@ -7,6 +7,7 @@
 //!
 //! Each field says its variable and the default.
 
+mod blobs;
 mod edge;
 mod names;
 mod secrets;
@@ -25,6 +26,7 @@ use url::Url;
 
 use crate::db::{self, Synchronous};
 use crate::mail::SmtpServer;
+pub use blobs::{Blobs, S3};
 pub use edge::Edge;
 pub use secrets::{SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
@@ -118,19 +120,6 @@ pub struct Storage {
     pub auto_checkpoint: bool,
     /// Where blobs are kept.
     pub blobs: Blobs,
-}
-
-/// Where blobs are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Blobs {
-    /// In files.
-    Disk {
-        /// `PDS_BLOBSTORE_DISK_LOCATION`. Required; for `localhost` the default is `blocks` in the data directory.
-        location: PathBuf,
-        /// `PDS_BLOBSTORE_DISK_TMP_LOCATION`: where uploads wait for a record that refers to them. Default: `tempt`
-        /// (sic) in the location.
-        temporary: PathBuf,
-    },
 }
 
 /// How identities are resolved and made.
@@ -478,7 +467,7 @@ fn storage(variables: &mut Variables, local: bool) -> Option<Storage> {
     let did_cache_db = place("PDS_DID_CACHE_DB_LOCATION", "did_cache.sqlite");
     let actors = place("PDS_ACTOR_STORE_DIRECTORY", "actors");
     let open_actors = variables.number("PDS_ACTOR_STORE_CACHE_SIZE", 0..=u64::from(u32::MAX)).unwrap_or(100);
-    let blobs = blobs(variables, local.then_some(&data_directory));
+    let blobs = Blobs::read(variables, local.then_some(&data_directory));
     Some(Storage {
         data_directory,
         account_db,
@@ -490,27 +479,6 @@ fn storage(variables: &mut Variables, local: bool) -> Option<Storage> {
         auto_checkpoint,
         blobs: blobs?,
     })
-}
-
-/// Reads where blobs are kept; `directory` is the data directory where there is a default.
-fn blobs(variables: &mut Variables, directory: Option<&PathBuf>) -> Option<Blobs> {
-    let location = variables.path("PDS_BLOBSTORE_DISK_LOCATION");
-    let temporary = variables.path("PDS_BLOBSTORE_DISK_TMP_LOCATION");
-    if variables.text("PDS_BLOBSTORE_S3_BUCKET").is_some() {
-        variables.problem(if location.is_some() {
-            "PDS_BLOBSTORE_S3_BUCKET and PDS_BLOBSTORE_DISK_LOCATION are both set"
-        } else {
-            "PDS_BLOBSTORE_S3_BUCKET is set, but this server cannot keep blobs in S3 yet: unset it and set \
-             PDS_BLOBSTORE_DISK_LOCATION"
-        });
-        return None;
-    }
-    let Some(location) = location.or_else(|| directory.map(|directory| directory.join("blocks"))) else {
-        variables.problem("PDS_BLOBSTORE_DISK_LOCATION is not set");
-        return None;
-    };
-    let temporary = temporary.unwrap_or_else(|| location.join("tempt"));
-    Some(Blobs::Disk { location, temporary })
 }
 
 fn identity(variables: &mut Variables) -> Option<Identity> {

@@ -155,6 +155,12 @@ impl XrpcError {
         Self::plain(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// 504: a server that had to be asked did not answer in time.
+    #[must_use]
+    pub fn upstream_timeout(message: impl Into<String>) -> Self {
+        Self::plain(StatusCode::GATEWAY_TIMEOUT, message)
+    }
+
     /// The same, with what led to it, for the log.
     #[must_use]
     pub fn caused_by(self, cause: impl Into<Cause>) -> Self {

@@ -62,6 +62,9 @@ enum Asked {
     /// Signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look at where blobs are kept
+    #[command(subcommand)]
+    Blobs(BlobsCommand),
     /// Look at the way of mail
     #[command(subcommand)]
     Mail(MailCommand),
@@ -151,6 +154,12 @@ struct Whom {
     pause_ms: u64,
     #[command(flatten)]
     form: Form,
+}
+
+#[derive(Subcommand)]
+enum BlobsCommand {
+    /// Put, copy, read and delete a blob where they are kept, and explain what is wrong if that does not work
+    Check,
 }
 
 #[derive(Subcommand)]
@@ -274,6 +283,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Asked::Resync(whom) => whom.each(Command::Resync, |_| {}).await,
             Asked::Identity(IdentityCommand::Publish(whom)) => whom.each(Command::PublishIdentity, |_| {}).await,
             Asked::Keys(KeysCommand::Rotate(whom)) => whom.each(Command::PublishKey, |_| {}).await,
+            Asked::Blobs(BlobsCommand::Check) => check_blobs().await,
             Asked::Mail(MailCommand::Test { address }) => test_mail(&address).await,
             Asked::Edge(EdgeCommand::Status { form }) => execute(Command::EdgeStatus, &form).await.map(drop),
             Asked::Edge(EdgeCommand::Purge(Whose { account, form })) => {
@@ -379,6 +389,13 @@ impl Whom {
             }
         }
     }
+}
+
+async fn check_blobs() -> anyhow::Result<()> {
+    let blobs = Config::from_env()?.storage.blobs;
+    origin::blobstore::check(&blobs).await?;
+    println!("Blobs can be kept in {blobs}: one was put there, copied, read, taken down and deleted.");
+    Ok(())
 }
 
 async fn test_mail(to: &str) -> anyhow::Result<()> {

@@ -58,7 +58,7 @@ impl Account {
     }
 
     /// An upload that is ready to be sent.
-    fn uploading(&self, declared: &str, bytes: impl Into<Body>) -> RequestBuilder {
+    pub(crate) fn uploading(&self, declared: &str, bytes: impl Into<Body>) -> RequestBuilder {
         let call = self.call(Method::POST, "repo.uploadBlob").bearer_auth(&self.token);
         call.header("content-type", declared).body(bytes)
     }
@@ -71,19 +71,19 @@ impl Account {
     }
 
     /// Writes a record that refers to these blobs.
-    async fn put(&self, rkey: &str, blobs: &[&Value]) -> (u16, Value) {
+    pub(crate) async fn put(&self, rkey: &str, blobs: &[&Value]) -> (u16, Value) {
         let input =
             json!({ "repo": self.did, "collection": "com.example.album", "rkey": rkey, "record": { "blobs": blobs } });
         self.write("putRecord", &input).await
     }
 
-    async fn delete(&self, rkey: &str) {
+    pub(crate) async fn delete(&self, rkey: &str) {
         let input = json!({ "repo": self.did, "collection": "com.example.album", "rkey": rkey });
         assert_eq!(self.write("deleteRecord", &input).await.0, 200);
     }
 
     /// Fetches a blob without saying who does.
-    fn fetch(&self, blob: &Value) -> RequestBuilder {
+    pub(crate) fn fetch(&self, blob: &Value) -> RequestBuilder {
         self.call(Method::GET, "sync.getBlob").query(&[("did", self.did.as_str()), ("cid", cid(blob))])
     }
 
@@ -93,7 +93,7 @@ impl Account {
     }
 
     /// Whether it is not served, with the reference's words.
-    async fn is_gone(&self, blob: &Value) -> bool {
+    pub(crate) async fn is_gone(&self, blob: &Value) -> bool {
         told(self.fetch(blob).send().await.unwrap()).await
             == (400, json!({ "error": "InvalidRequest", "message": "Blob not found" }))
     }
@@ -130,7 +130,7 @@ impl Account {
     }
 }
 
-fn cid(blob: &Value) -> &str {
+pub(crate) fn cid(blob: &Value) -> &str {
     blob["ref"]["$link"].as_str().unwrap()
 }
 

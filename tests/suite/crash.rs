@@ -22,7 +22,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::process::{Starting, headwater};
-use tests::{Plc, Process, environment};
+use tests::{Bucket, Plc, Process, environment};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -39,6 +39,8 @@ const PASSWORD: &str = "correct horse";
 struct Scene {
     plc: Plc,
     directory: TempDir,
+    /// Where blobs are, if not in the directory.
+    bucket: Option<Bucket>,
     ledger: Arc<Mutex<Ledger>>,
     mirror: Mirror,
 }
@@ -47,7 +49,7 @@ impl Scene {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mirror = Mirror::new(directory.path());
-        Self { plc: Plc::start().await, ledger: Arc::default(), mirror, directory }
+        Self { plc: Plc::start().await, ledger: Arc::default(), mirror, directory, bucket: None }
     }
 
     fn path(&self) -> &Path {
@@ -55,7 +57,9 @@ impl Scene {
     }
 
     fn command(&self) -> Command {
-        headwater(&program(), self.path(), &self.plc)
+        let mut command = headwater(&program(), self.path(), &self.plc);
+        command.envs(self.bucket.iter().flat_map(Bucket::environment));
+        command
     }
 
     async fn start(&self) -> Process {

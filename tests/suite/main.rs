@@ -4,6 +4,7 @@
 mod account;
 mod app_password;
 mod blob;
+mod bucket;
 mod client;
 mod commands;
 mod crash;

@@ -32,7 +32,7 @@ impl RootSink for NoRoots {
 pub(super) fn open(directory: &FsPath, capacity: usize) -> Actors {
     let sequencer = Sequencer::open(&directory.join("sequencer.sqlite"), OPTIONS, Box::new(NoRoots)).unwrap();
     let location = directory.join("blocks");
-    let blobs = Blobstore::new(&Blobs::Disk { temporary: location.join("tempt"), location });
+    let blobs = Blobstore::new(&Blobs::Disk { temporary: location.join("tempt"), location }).unwrap();
     Actors::new(directory.join("actors"), OPTIONS, capacity, sequencer, blobs, 7)
 }
 

@@ -10,6 +10,7 @@
 //! on the disk when it returns. Each may be repeated, after a crash or by two at once: the second finds the first's
 //! work done. Everything here blocks.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -157,14 +158,12 @@ impl Disk {
     }
 
     /// The accounts that have uploads.
-    pub(super) fn accounts_with_temporaries(&self) -> io::Result<Vec<Did>> {
-        let mut accounts: Vec<Did> = Vec::new();
+    pub(super) fn accounts_with_temporaries(&self) -> io::Result<BTreeSet<Did>> {
+        let mut accounts = BTreeSet::new();
         for place in self.temporary_places() {
             let names = entries(place)?.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
             accounts.extend(names.filter_map(|name| Did::try_from(name).ok()));
         }
-        accounts.sort();
-        accounts.dedup();
         Ok(accounts)
     }
 

@@ -1,11 +1,14 @@
 //! Blobs on a disk: uploads, their hashes and types, parts, and where the files are.
 
-use std::fs;
+use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use futures_util::stream::{self, StreamExt as _};
 use tempfile::TempDir;
 
+use super::intake::GATHERED_LEN;
 use super::*;
 
 const LIMIT: u64 = 1 << 20;
@@ -19,7 +22,7 @@ fn store() -> (TempDir, Blobstore) {
     let directory = tempfile::tempdir().unwrap();
     let location = directory.path().join("blocks");
     let temporary = location.join("tempt");
-    (directory, Blobstore::new(&Blobs::Disk { location, temporary }))
+    (directory, Blobstore::new(&Blobs::Disk { location, temporary }).unwrap())
 }
 
 fn body(pieces: &[&[u8]]) -> impl Stream<Item = Result<Bytes, io::Error>> {
@@ -52,8 +55,8 @@ fn files(directory: &TempDir) -> Vec<String> {
 }
 
 async fn read(store: &Blobstore, cid: &Cid, range: Range<u64>) -> Vec<u8> {
-    let opened = store.open(&did(), cid).await.unwrap().unwrap();
-    let pieces: Vec<_> = opened.into_stream(range).collect().await;
+    let opened = store.open(&did(), cid, 0).unwrap().unwrap();
+    let pieces: Vec<_> = opened.read(range).await.unwrap().unwrap().collect().await;
     pieces.into_iter().flat_map(|piece| piece.unwrap().to_vec()).collect()
 }
 
@@ -134,7 +137,7 @@ async fn an_upload_that_is_gone_cannot_become_permanent() {
     let blob = upload(&store, b"hello").await;
     store.remove_temporary(&did(), vec![blob.key.clone()]).await.unwrap();
     assert!(!keep(&store, &blob).await);
-    assert!(store.open(&did(), &blob.cid).await.unwrap().is_none());
+    assert!(store.open(&did(), &blob.cid, 5).unwrap().is_none());
 }
 
 #[tokio::test]
@@ -164,7 +167,7 @@ async fn two_uploads_of_one_blob_end_as_one() {
 async fn uploads_may_be_kept_elsewhere() {
     let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
     let (location, temporary) = (directory.path().join("blocks"), elsewhere.path().join("uploads"));
-    let store = Blobstore::new(&Blobs::Disk { location, temporary });
+    let store = Blobstore::new(&Blobs::Disk { location, temporary }).unwrap();
     let blob = upload(&store, b"hello").await;
     assert_eq!(files(&elsewhere), [format!("uploads/{}/{}", did(), blob.key.as_str())]);
     assert!(keep(&store, &blob).await);
@@ -181,7 +184,7 @@ async fn a_blob_can_be_taken_down_and_put_back() {
     store.remove_temporary(&did(), vec![blob.key.clone()]).await.unwrap();
     for _ in 0..2 {
         assert!(store.quarantine(&did(), &blob.cid).await.unwrap());
-        assert!(store.open(&did(), &blob.cid).await.unwrap().is_none());
+        assert!(store.open(&did(), &blob.cid, 5).unwrap().is_none());
         assert_eq!(files(&directory), [format!("blocks/quarantine/{}/{}", did(), blob.cid)]);
     }
     for _ in 0..2 {
@@ -215,9 +218,9 @@ async fn a_blob_being_read_can_be_deleted() {
     let (_directory, store) = store();
     let blob = upload(&store, b"hello").await;
     keep(&store, &blob).await;
-    let opened = store.open(&did(), &blob.cid).await.unwrap().unwrap();
+    let opened = store.open(&did(), &blob.cid, 5).unwrap().unwrap();
     store.delete_many(&did(), vec![blob.cid]).await.unwrap();
-    let pieces: Vec<_> = opened.into_stream(1..4).collect().await;
+    let pieces: Vec<_> = opened.read(1..4).await.unwrap().unwrap().collect().await;
     assert_eq!(pieces.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [Bytes::from_static(b"ell")]);
 }
 
@@ -238,7 +241,7 @@ async fn old_uploads_that_no_row_mentions_are_swept() {
     let age = Duration::from_secs(600);
     let rows = |of: Did, keys: Vec<Key>| {
         assert_eq!((of, keys.len()), (did(), 2));
-        std::future::ready(Ok::<_, BlobstoreError>(HashSet::from([mentioned.key.clone()])))
+        std::future::ready(Ok::<_, BlobstoreError>(Some(HashSet::from([mentioned.key.clone()]))))
     };
     assert_eq!(store.sweep(age, rows).await.unwrap(), 1);
     assert!(!store.has_temporary(&did(), &old.key).await.unwrap());
@@ -253,11 +256,11 @@ async fn a_store_that_cannot_write_says_so() {
     let location = directory.path().join("blocks");
     fs::write(&location, "a file").unwrap();
     let temporary = location.join("tempt");
-    let store = Blobstore::new(&Blobs::Disk { location, temporary });
+    let store = Blobstore::new(&Blobs::Disk { location, temporary }).unwrap();
     let error = store.put_temporary(&did(), body(&[b"1"]), "", LIMIT).await.unwrap_err();
     assert!(matches!(error, BlobstoreError::Io(_)), "{error:?}");
     // Nothing to sweep is nothing to fail at.
-    let none = |_, _| std::future::ready(Ok::<_, BlobstoreError>(HashSet::new()));
+    let none = |_, _| std::future::ready(Ok::<_, BlobstoreError>(Some(HashSet::new())));
     assert_eq!(store.sweep(Duration::ZERO, none).await.unwrap(), 0);
 }
 

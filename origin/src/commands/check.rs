@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::config::{Blobs, Check, Config, SignUp};
+use crate::config::{Check, Config, SignUp};
 
 /// What `config check --json` prints.
 #[derive(Serialize)]
@@ -71,7 +71,6 @@ pub fn check_config(json: bool, output: &mut impl Write, errors: &mut impl Write
 impl Settings {
     fn of(config: &Config) -> Self {
         let storage = &config.storage;
-        let Blobs::Disk { location, .. } = &storage.blobs;
         Self {
             hostname: config.service.hostname.clone(),
             port: config.service.port,
@@ -87,7 +86,7 @@ impl Settings {
             sequencer_db: storage.sequencer_db.display().to_string(),
             did_cache_db: storage.did_cache_db.display().to_string(),
             actors: storage.actors.display().to_string(),
-            blobs: location.display().to_string(),
+            blobs: storage.blobs.to_string(),
             plc: config.identity.plc_url.to_string(),
             crawlers: config.crawlers.iter().map(ToString::to_string).collect(),
             edge: config.edge.as_ref().map(|edge| edge.url.to_string()),

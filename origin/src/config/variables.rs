@@ -18,6 +18,9 @@ use super::names::{LATER, closest};
 
 /// The prefixes of the variables that are the server's own: the reference's, and Headwater's.
 const PREFIXES: [&str; 2] = ["PDS_", "HEADWATER_EDGE_"];
+/// The variables that are other programs', too: nothing is said of them where they are not used.
+const SHARED: [&str; 5] =
+    ["AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// The variables, which of them have been asked for, and what was found.
 #[derive(Debug, Default)]
@@ -31,13 +34,12 @@ pub(super) struct Variables {
 }
 
 impl Variables {
-    /// Takes over the server's own ones among `variables`.
+    /// Takes over those among `variables` that may be for the server.
     pub(super) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut all = Self::default();
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| PREFIXES.iter().any(|own| name.starts_with(own))) else {
-                continue;
-            };
+            let known = |name: &&str| SHARED.contains(name) || PREFIXES.iter().any(|own| name.starts_with(own));
+            let Some(name) = name.to_str().filter(known) else { continue };
             match value.into_string() {
                 Ok(value) if value.is_empty() => {}
                 Ok(value) => {
@@ -149,7 +151,7 @@ impl Variables {
         let warnings: Vec<_> = self
             .values
             .keys()
-            .filter(|name| !self.asked.contains(name.as_str()))
+            .filter(|name| !self.asked.contains(name.as_str()) && !SHARED.contains(&name.as_str()))
             .map(|name| {
                 if LATER.contains(&name.as_str()) {
                     format!("{name} has no effect at this server")

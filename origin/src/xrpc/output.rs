@@ -57,8 +57,7 @@ pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response)
     let whole_or_part = matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
     let reads = matches!(*method, Method::GET | Method::HEAD) && whole_or_part;
     let Some(tag) = answer.headers().get(header::ETAG).filter(|_| reads) else { return answer };
-    let names = |known: &HeaderValue| Some(is_known(known.to_str().ok()?, tag.to_str().ok()?));
-    if !asked.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known) == Some(true)) {
+    if !tag.to_str().is_ok_and(|tag| has(asked, tag)) {
         return answer;
     }
     let (mut parts, _) = answer.into_parts();
@@ -67,6 +66,12 @@ pub(super) fn unless_known(method: &Method, asked: &HeaderMap, answer: Response)
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::CONTENT_RANGE);
     Response::from_parts(parts, Body::empty())
+}
+
+/// Whether `If-None-Match` names this tag.
+pub(super) fn has(asked: &HeaderMap, tag: &str) -> bool {
+    let names = |known: &HeaderValue| known.to_str().is_ok_and(|known| is_known(known, tag));
+    asked.get_all(header::IF_NONE_MATCH).iter().any(names)
 }
 
 #[cfg(test)]

@@ -1,18 +1,16 @@
-//! Parts of an answer: the `Range` header of a request.
+//! Parts of an answer, or none of it: the headers `Range` and `If-None-Match` of a request.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use shared::xrpc::conditional::Part;
 
 use super::input::Input;
+use super::output;
 use crate::error::XrpcError;
 
 /// Which part of the answer is asked for: input of a query, besides its parameters.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RangeAsked {
-    range: Option<HeaderValue>,
-    if_range: Option<HeaderValue>,
-}
+pub(super) struct RangeAsked(HeaderMap);
 
 impl Input for RangeAsked {
     #[cfg(test)]
@@ -20,16 +18,21 @@ impl Input for RangeAsked {
 
     async fn read(nsid: &'static str, headers: &HeaderMap, body: Body, limit: u64) -> Result<Self, XrpcError> {
         <()>::read(nsid, headers, body, limit).await?;
-        let header = |name| headers.get(name).cloned();
-        Ok(Self { range: header(header::RANGE), if_range: header(header::IF_RANGE) })
+        let names = [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH];
+        let asked = names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name.clone(), value)));
+        Ok(Self(asked.map(|(name, value)| (name, value.clone())).collect()))
     }
 }
 
 impl RangeAsked {
     /// The part that is asked for of something of `size` bytes with the strong tag `tag`.
     pub(super) fn of(&self, size: u64, tag: &str) -> Part {
-        let text =
-            |header: &Option<HeaderValue>| header.as_ref().map(|value| value.to_str().unwrap_or_default().to_owned());
-        Part::asked(text(&self.range).as_deref(), text(&self.if_range).as_deref(), size, tag)
+        let text = |name| self.0.get(name).map(|value| value.to_str().unwrap_or_default());
+        Part::asked(text(header::RANGE), text(header::IF_RANGE), size, tag)
+    }
+
+    /// Whether who asks has what is tagged so, and will be told just that.
+    pub(super) fn is_known(&self, tag: &str) -> bool {
+        output::has(&self.0, tag)
     }
 }

@@ -19,7 +19,7 @@ use crate::actor::prepare::PrepareError;
 use crate::actor::read::ReadError;
 use crate::actor::{ActorError, ReserveError, WriteError};
 use crate::announce::AnnounceError;
-use crate::blobstore::BlobstoreError;
+use crate::blobstore::{BlobstoreError, S3Error};
 use crate::db::DbError;
 use crate::error::XrpcError;
 use crate::identity::ResolveError;
@@ -57,6 +57,7 @@ impl From<ActorError> for XrpcError {
             ActorError::NotFound(did) => {
                 Self::refused(error_name::REPO_NOT_FOUND, format!("Could not find repo for DID: {did}"))
             }
+            ActorError::Blobs(error) => error.into(),
             error => Self::internal(error),
         }
     }
@@ -67,7 +68,20 @@ impl From<BlobstoreError> for XrpcError {
         match error {
             BlobstoreError::TooLarge { .. } => Self::too_large(),
             BlobstoreError::Body(cause) => of_body(cause),
+            BlobstoreError::S3(error) => error.into(),
             error @ (BlobstoreError::Io(_) | BlobstoreError::Task(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<S3Error> for XrpcError {
+    fn from(error: S3Error) -> Self {
+        match &error {
+            S3Error::Timeout { .. } => {
+                Self::upstream_timeout("Operation timed out, please try again.").caused_by(error)
+            }
+            _ if error.is_permanent() => Self::internal(error),
+            _ => Self::busy("blobs cannot be had at the moment, please try again").caused_by(error),
         }
     }
 }

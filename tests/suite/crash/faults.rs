@@ -19,6 +19,8 @@ use super::*;
 const ADMIN: &str = "master:key";
 /// An account that nothing happens to.
 const KEEPER: &str = "keeper.test";
+/// How much of an upload goes to a bucket at a time.
+const PART_LEN: usize = 5 * 1024 * 1024;
 const NOTE: &str = "com.example.note";
 /// The signal of a process that ends itself.
 const ABORT: i32 = 6;
@@ -30,6 +32,7 @@ enum Ask {
     WriteWithBlob,
     DeleteWithBlob,
     Upload,
+    UploadInParts,
     UploadAgain,
     SignUp,
     Rename,
@@ -125,12 +128,16 @@ const ROWS: &[(Ask, &[&str], Then)] = &[
     (Delete, &["delete.destroyed"], Done),
 ];
 
+/// Places that are in the way of blobs alone that are kept in a bucket.
+const BUCKET_ROWS: &[(Ask, &[&str], Then)] = &[(UploadInParts, &["upload.part-sent"], Undone)];
+
 /// Whom a row is about.
 struct Subject {
     name: String,
     account: Option<Account>,
     /// A blob of the account, as a record refers to it.
     blob: Value,
+    large: bool,
 }
 
 impl Subject {
@@ -143,7 +150,9 @@ impl Subject {
     }
 
     fn content(&self) -> String {
-        format!("the blob of {}", self.name)
+        let content = format!("the blob of {}", self.name);
+        // More than goes in one part.
+        if self.large { content.repeat(PART_LEN / content.len() + 2) } else { content }
     }
 
     fn record(&self, rkey: &str, blob: bool) -> Value {
@@ -204,7 +213,7 @@ impl Asked<'_> {
 
     /// Makes whom `ask` is about.
     async fn prepare(&self, ask: Ask, name: String) -> Subject {
-        let mut subject = Subject { name, account: None, blob: Value::Null };
+        let mut subject = Subject { name, account: None, blob: Value::Null, large: ask == UploadInParts };
         if ask == SignUp {
             return subject;
         }
@@ -233,7 +242,7 @@ impl Asked<'_> {
             Write => self.owner(subject, "repo.putRecord", &subject.record("one", false)),
             WriteWithBlob => self.owner(subject, "repo.putRecord", &subject.record("one", true)),
             DeleteWithBlob => self.owner(subject, "repo.deleteRecord", &place),
-            Upload | UploadAgain => {
+            Upload | UploadInParts | UploadAgain => {
                 let call = self.owner(subject, "repo.uploadBlob", &Value::Null);
                 call.header("content-type", "text/plain").body(subject.content())
             }
@@ -288,10 +297,12 @@ impl Asked<'_> {
             Write => self.has_record(subject).await,
             WriteWithBlob => both(self.has_record(subject).await, self.has_blob(subject).await),
             DeleteWithBlob => {
-                let file = directory.join("blocks").join(subject.did()).join(subject.cid());
+                let file = self.scene.blobs().join(subject.did()).join(subject.cid());
                 both(!self.has_record(subject).await, !file.exists()) && !self.has_blob(subject).await
             }
-            Upload => self.scene.count(subject, "SELECT count(*) FROM blob WHERE tempKey IS NOT NULL") == 1,
+            Upload | UploadInParts => {
+                self.scene.count(subject, "SELECT count(*) FROM blob WHERE tempKey IS NOT NULL") == 1
+            }
             UploadAgain | RestoreBlob => self.has_blob(subject).await,
             TakeBlobDown => !self.has_blob(subject).await,
             SignUp => log_in(self.server, &subject.name).await.is_some(),
@@ -317,7 +328,7 @@ impl Asked<'_> {
             TakeDown => self.worth(subject).await == Some((false, json!("takendown"))),
             Delete => {
                 let gone = both(self.worth(subject).await.is_none(), store(directory, subject.did()).is_none());
-                both(gone, !directory.join("blocks").join(subject.did()).exists())
+                both(gone, !holds_files(&self.scene.blobs().join(subject.did())))
             }
         };
         if done { Done } else { Undone }
@@ -337,11 +348,22 @@ async fn done(request: RequestBuilder) {
     assert!(status.is_success(), "{status} {}", answer.text().await.unwrap());
 }
 
+/// Whether there is anything in a directory; a bucket's server may leave it empty.
+fn holds_files(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 impl Scene {
+    /// Where the permanent blobs of accounts are.
+    fn blobs(&self) -> PathBuf {
+        self.bucket.as_ref().map_or_else(|| self.path().to_owned(), Bucket::directory).join("blocks")
+    }
+
     fn serving(&self, fault: Option<&str>) -> Command {
         let mut command = self.command();
         // One open store: who looks at another account makes the server be done with the first.
         command.env("PDS_ADMIN_PASSWORD", ADMIN).env("PDS_ACTOR_STORE_CACHE_SIZE", "1");
+        command.env("PDS_BLOB_UPLOAD_LIMIT", (2 * PART_LEN).to_string());
         if let Some(fault) = fault {
             command.env("HEADWATER_FAULT", fault);
         }
@@ -497,21 +519,35 @@ fn points() -> BTreeSet<String> {
 #[test]
 fn every_place_between_two_steps_is_in_the_table() {
     let tabled: BTreeSet<String> =
-        ROWS.iter().flat_map(|(_, points, _)| *points).map(|point| (*point).to_owned()).collect();
+        ROWS.iter().chain(BUCKET_ROWS).flat_map(|(_, points, _)| *points).map(|point| (*point).to_owned()).collect();
     assert_eq!(points(), tabled);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_process_dies_between_all_is_done_or_nothing() {
+    die_at(Scene::new().await, ROWS.iter()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_with_blobs_in_a_bucket() {
+    let mut scene = Scene::new().await;
+    scene.bucket = Some(Bucket::start().await);
+    let with_blobs = |(ask, ..): &&(Ask, _, _)| {
+        matches!(ask, WriteWithBlob | DeleteWithBlob | Upload | UploadAgain | TakeBlobDown | RestoreBlob | Delete)
+    };
+    die_at(scene, ROWS.iter().filter(with_blobs).chain(BUCKET_ROWS)).await;
+}
+
+async fn die_at(mut scene: Scene, rows: impl Iterator<Item = &'static (Ask, &'static [&'static str], Then)>) {
     if !cfg!(debug_assertions) {
         // The program has no such places then; the kills at random are for it.
         return environment::skip("a program built for speed does not die on demand");
     }
-    let mut scene = Scene::new().await;
+    let rows: Vec<_> = rows.collect();
     let server = Process::start(scene.serving(None)).await;
     account(&server, KEEPER.trim_end_matches(".test")).await;
     let mut subjects = Vec::new();
-    for (number, (ask, ..)) in ROWS.iter().enumerate() {
+    for (number, (ask, ..)) in rows.iter().enumerate() {
         let name = format!("{}{number}", format!("{ask:?}").to_lowercase());
         subjects.push(
             Asked { server: &server, scene: &scene }
@@ -521,7 +557,7 @@ async fn whatever_the_process_dies_between_all_is_done_or_nothing() {
     }
     scene.wait_until_finished(&server).await;
     server.kill().await;
-    for ((ask, points, then), mut subject) in ROWS.iter().zip(subjects) {
+    for ((ask, points, then), mut subject) in rows.into_iter().zip(subjects) {
         scene.die(*ask, &subject, points).await;
         let server = Process::start(scene.serving(None)).await;
         scene.check_all(&server, &subject).await;

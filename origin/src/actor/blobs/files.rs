@@ -180,22 +180,22 @@ impl Actors {
     /// When the blob store fails. What goes wrong with one account is logged.
     pub async fn sweep_uploads(&self, age: Duration) -> Result<usize, BlobstoreError> {
         let wanted = |did: Did, keys: Vec<Key>| async move {
-            match self.still_wanted(&did, keys.clone()).await {
+            match self.still_wanted(&did, keys).await {
                 Ok(wanted) => Ok::<_, BlobstoreError>(wanted),
                 Err(error) => {
                     tracing::error!(%did, %error, "old uploads cannot be looked at");
-                    Ok(keys.into_iter().collect())
+                    Ok(None)
                 }
             }
         };
         self.blobs().sweep(age, wanted).await
     }
 
-    /// Which of these old uploads have to stay. The rows of the others go.
-    async fn still_wanted(&self, did: &Did, keys: Vec<Key>) -> Result<HashSet<Key>, WriteError> {
+    /// Which of these old uploads have to stay; `None` for all of them. The rows of the others go.
+    async fn still_wanted(&self, did: &Did, keys: Vec<Key>) -> Result<Option<HashSet<Key>>, WriteError> {
         let store = match self.store(did).await {
-            // The account is gone.
-            Err(ActorError::NotFound(_)) => return Ok(HashSet::new()),
+            // The account is gone, or was never here.
+            Err(ActorError::NotFound(_)) => return Ok((!self.blobs().is_shared()).then(HashSet::new)),
             store => store?,
         };
         let _held = store.hold_blobs().await;
@@ -206,7 +206,7 @@ impl Actors {
         .await?;
         // A write that failed may have put the file in its permanent place.
         store.blobs().delete_many(did, dropped).await?;
-        Ok(wanted)
+        Ok(Some(wanted))
     }
 
     /// Takes a blob down: it is not served, and cannot be referred to or uploaded again. `reference` says on whose word,
