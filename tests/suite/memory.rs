@@ -14,7 +14,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::{Body, Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tests::process::{Process, headwater};
-use tests::{Plc, Repository, environment};
+use tests::{Bucket, Plc, Repository, environment};
 
 use crate::read_after_write::{BOB, VIEW, View, post_of, post_view};
 
@@ -161,27 +161,42 @@ async fn a_repository_of_many_records_is_exported_to_eight_clients_within_100_mb
 #[tokio::test]
 async fn large_blobs_come_and_go_within_100_mb() {
     let watched = Watched::start().await;
+    large_blobs(&watched).await;
+    watched.stop("4 large blobs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_blobs_come_from_a_bucket_and_go_there_within_100_mb() {
+    let bucket = Bucket::start().await;
+    let variables = bucket.environment();
+    let mut more: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    // The bucket is in this process, and not built for speed.
+    more.push(("PDS_BLOBSTORE_S3_UPLOAD_TIMEOUT_MS", "120000"));
+    let watched = Watched::start_with(Plc::start().await, &more).await;
+    large_blobs(&watched).await;
+    assert_eq!((bucket.keys().len(), bucket.unended()), (4, 0));
+    watched.stop("4 large blobs in a bucket").await;
+}
+
+/// Four blobs up, into records and down again, at once.
+async fn large_blobs(watched: &Watched) {
     let len = (size() / 2).min(100) * MIB;
-    let transfers = (0..4_u8).map(|client| {
-        let watched = &watched;
-        async move {
-            let piece = Bytes::from(vec![client; 64 * 1024]);
-            let pieces = len / piece.len() as u64;
-            let body = stream::iter((0..pieces).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
-            let call = watched.call(Method::POST, "repo.uploadBlob").header("content-type", "application/octet-stream");
-            let answer = call.body(Body::wrap_stream(body)).send().await.unwrap();
-            let blob: Value = answer.error_for_status().unwrap().json().await.unwrap();
-            let record = json!({ "$type": "com.example.file", "file": blob["blob"] });
-            let input = json!({ "repo": watched.did, "collection": "com.example.file", "record": record });
-            let written = watched.call(Method::POST, "repo.createRecord").json(&input).send().await.unwrap();
-            written.error_for_status().unwrap();
-            let cid = blob["blob"]["ref"]["$link"].as_str().unwrap();
-            let call = watched.call(Method::GET, "sync.getBlob").query(&[("did", watched.did.as_str()), ("cid", cid)]);
-            take(call.send().await.unwrap(), client == 0).await
-        }
+    let transfers = (0..4_u8).map(|client| async move {
+        let piece = Bytes::from(vec![client; 64 * 1024]);
+        let pieces = len / piece.len() as u64;
+        let body = stream::iter((0..pieces).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+        let call = watched.call(Method::POST, "repo.uploadBlob").header("content-type", "application/octet-stream");
+        let answer = call.body(Body::wrap_stream(body)).send().await.unwrap();
+        let blob: Value = answer.error_for_status().unwrap().json().await.unwrap();
+        let record = json!({ "$type": "com.example.file", "file": blob["blob"] });
+        let input = json!({ "repo": watched.did, "collection": "com.example.file", "record": record });
+        let written = watched.call(Method::POST, "repo.createRecord").json(&input).send().await.unwrap();
+        written.error_for_status().unwrap();
+        let cid = blob["blob"]["ref"]["$link"].as_str().unwrap();
+        let call = watched.call(Method::GET, "sync.getBlob").query(&[("did", watched.did.as_str()), ("cid", cid)]);
+        take(call.send().await.unwrap(), client == 0).await
     });
     assert_eq!(join_all(transfers).await, [len; 4]);
-    watched.stop(&format!("4 blobs of {} MB", len / MIB)).await;
 }
 
 #[tokio::test]

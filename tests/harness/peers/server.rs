@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{Packages, Program};
-use crate::Plc;
+use crate::{Bucket, Plc};
 
 /// The password of the administrator in every [`Place`].
 pub const ADMIN_PASSWORD: &str = "admin password";
@@ -47,6 +47,14 @@ impl Place {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same place with its blobs in a bucket.
+    #[must_use]
+    pub fn with_blobs_in(mut self, bucket: &Bucket) -> Self {
+        self.environment.remove("PDS_BLOBSTORE_DISK_LOCATION");
+        self.environment.extend(bucket.environment().map(|(name, value)| (name.to_owned(), value)));
         self
     }
 

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
-use tests::Plc;
 use tests::peers::{Place, Version, packages};
+use tests::{Bucket, Plc};
 
 use super::caller::Caller;
 use super::watch::Watch;
@@ -19,10 +19,11 @@ pub(crate) fn events(place: &Place) -> Vec<i64> {
 
 /// The reference server, this one, the reference, this one (killed), the reference, this one: each goes on where the last
 /// stopped, and all say the same of what was there before.
-async fn take_turns(version: Version) {
+async fn take_turns(version: Version, bucket: Option<&Bucket>) {
     let Some(packages) = packages() else { return };
     let plc = Plc::start().await;
     let place = Place::new(&plc);
+    let place = bucket.into_iter().fold(place, Place::with_blobs_in);
     let caller = Caller::new(&place);
 
     let server = place.start_reference(&packages, version).await;
@@ -83,10 +84,23 @@ async fn take_turns(version: Version) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reference_server_and_this_one_take_turns_on_one_directory() {
-    take_turns(Version::V0_5_35).await;
+    take_turns(Version::V0_5_35, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_server_and_this_one_take_turns_on_one_bucket() {
+    let bucket = Bucket::start().await;
+    take_turns(Version::V0_5_35, Some(&bucket)).await;
+    let kept = bucket.keys();
+    assert!(!kept.is_empty() && kept.iter().all(|key| key.starts_with("blocks/")), "{kept:?}");
+    let uploads = bucket.asked().into_iter().filter(|asked| asked.method == "PUT" && asked.target.contains("/tmp/"));
+    // The reference says of nothing what it is.
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        uploads.partition(|asked| asked.content_type.as_deref() == Some("image/png"));
+    assert!(!ours.is_empty() && !theirs.is_empty(), "{ours:?} {theirs:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_older_reference_server_and_this_one_take_turns_on_one_directory() {
-    take_turns(Version::V0_4_217).await;
+    take_turns(Version::V0_4_217, None).await;
 }

@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use reqwest::header::HeaderValue;
 use sha2::{Digest as _, Sha256};
@@ -62,7 +62,7 @@ impl S3Blobstore {
         let mut put = Put { bucket: Arc::clone(&self.bucket), path, upload: None, begun: false };
         let mut budget = Budget { left: self.upload_limit, whole: self.upload_limit };
         let (mut whole, mut size, mut head) = (Sha256::new(), 0_u64, Vec::new());
-        let (mut part, mut part_hash, mut tags) = (Vec::new(), Sha256::new(), Vec::new());
+        let (mut part, mut part_hash, mut tags) = (BytesMut::new(), Sha256::new(), Vec::new());
         let mut room = None;
         let mut body = pin!(body);
         while let Some(piece) = body.next().await {
@@ -77,13 +77,15 @@ impl S3Blobstore {
             while !piece.is_empty() {
                 if part.len() == PART_LEN {
                     // There is more, so it is not the last one.
-                    let sent = std::mem::replace(&mut part, Vec::with_capacity(PART_LEN));
-                    tags.push(put.send_part(&mut budget, tags.len(), sent, &mut part_hash, &head, declared).await?);
+                    let sent = std::mem::take(&mut part).freeze();
+                    let tag = put.send_part(&mut budget, tags.len(), sent.clone(), &mut part_hash, &head, declared);
+                    tags.push(tag.await?);
+                    part = again(sent);
                     fault::point("upload.part-sent");
                 }
                 if room.is_none() && part.len() + piece.len() > BEGINNING_LEN {
                     room = Some(self.room(&mut budget).await?);
-                    part.reserve_exact(PART_LEN - part.len());
+                    part.reserve(PART_LEN - part.len());
                 }
                 let taken = piece.split_to(piece.len().min(PART_LEN - part.len()));
                 part_hash.update(&taken);
@@ -93,10 +95,10 @@ impl S3Blobstore {
         let digest: [u8; 32] = whole.finalize().into();
         let mime_type = sniff::mime_type(&head, declared);
         if put.upload.is_some() {
-            tags.push(put.send_part(&mut budget, tags.len(), part, &mut part_hash, &head, declared).await?);
+            tags.push(put.send_part(&mut budget, tags.len(), part.freeze(), &mut part_hash, &head, declared).await?);
             put.complete(&mut budget, &tags).await?;
         } else {
-            put.whole(&mut budget, part, &digest, &mime_type).await?;
+            put.whole(&mut budget, part.freeze(), &digest, &mime_type).await?;
         }
         put.finish();
         Ok(TemporaryBlob { key, cid: Cid::of_raw_digest(digest), size, mime_type })
@@ -115,7 +117,7 @@ impl Put {
         &mut self,
         budget: &mut Budget,
         before: usize,
-        part: Vec<u8>,
+        part: Bytes,
         hash: &mut Sha256,
         head: &[u8],
         declared: &str,
@@ -129,7 +131,7 @@ impl Put {
                 self.upload.insert(begun).clone()
             }
         };
-        let (part, digest) = (Bytes::from(part), hash.finalize_reset());
+        let digest = hash.finalize_reset();
         let number = u32::try_from(before + 1).unwrap_or(u32::MAX);
         let (bucket, path) = (&self.bucket, &self.path);
         budget.spend(|limit| bucket.put_part(path, &upload, number, part, &digest, limit)).await
@@ -140,16 +142,10 @@ impl Put {
         budget.spend(|limit| self.bucket.complete(&self.path, upload, tags, limit)).await
     }
 
-    async fn whole(
-        &mut self,
-        budget: &mut Budget,
-        body: Vec<u8>,
-        digest: &[u8],
-        mime_type: &str,
-    ) -> Result<(), S3Error> {
+    async fn whole(&mut self, budget: &mut Budget, body: Bytes, digest: &[u8], mime_type: &str) -> Result<(), S3Error> {
         self.begun = true;
         let content_type = content_type(mime_type);
-        budget.spend(|limit| self.bucket.put(&self.path, &content_type, body.into(), digest, limit)).await
+        budget.spend(|limit| self.bucket.put(&self.path, &content_type, body, digest, limit)).await
     }
 
     /// It is there, and stays.
@@ -177,6 +173,13 @@ impl Drop for Put {
             }
         });
     }
+}
+
+/// The place of a part that was sent, for the next one; another if something has it still.
+fn again(sent: Bytes) -> BytesMut {
+    let mut part = sent.try_into_mut().unwrap_or_else(|_| BytesMut::with_capacity(PART_LEN));
+    part.clear();
+    part
 }
 
 /// How long an upload may still wait for the bucket.
