@@ -1,6 +1,7 @@
 //! A bucket: a real S3 server on a port of its own, in the test's process.
 //!
-//! It holds every request against its signature. Between it and whoever asks is a layer that notes each request, and fails where a test wants it to.
+//! It holds every request against its signature. Between it and whoever asks is a layer that notes each request, and fails
+//! where a test wants it to.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -51,7 +51,7 @@ impl OpenBlob {
     }
 
     /// The bytes of `range`, which is cut at the end, in pieces of 256 KiB at most from a file, and as they come from a
-    /// bucket. `None` if there is no such blob. If nothing is in the range, a bucket is asked no more than whether it has it.
+    /// bucket. `None` if there is no such blob. If the range is empty a bucket is only asked whether it has it.
     ///
     /// An error in the stream comes when the blob cannot be read, has become shorter or, of a bucket, is too slow; nothing
     /// comes after it.

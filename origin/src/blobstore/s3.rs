@@ -28,6 +28,7 @@ mod xml;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,14 +153,10 @@ impl S3Blobstore {
     /// Removes everything of an account.
     pub(super) async fn delete_account(&self, did: &Did) -> Result<(), S3Error> {
         for place in ["blocks", "tmp", "quarantine"] {
-            let (prefix, mut from) = (format!("{place}/{did}/"), None::<String>);
-            loop {
-                let page = self.bucket.list(&prefix, None, from.as_deref()).await?;
+            let prefix = format!("{place}/{did}/");
+            let mut pages = pin!(self.bucket.list(&prefix, None));
+            while let Some(page) = pages.try_next().await? {
                 self.delete(page.contents.into_iter().map(|object| object.key).collect()).await?;
-                from = page.next_continuation_token;
-                if from.is_none() {
-                    break;
-                }
             }
         }
         self.end_parts(self.bucket.unended(&format!("{UPLOADS}{did}/")).await?).await
@@ -167,31 +164,24 @@ impl S3Blobstore {
 
     /// The accounts that have uploads.
     pub(super) async fn accounts_with_temporaries(&self) -> Result<BTreeSet<Did>, S3Error> {
-        let (mut accounts, mut from) = (BTreeSet::new(), None::<String>);
-        loop {
-            let page = self.bucket.list(UPLOADS, Some("/"), from.as_deref()).await?;
+        let mut accounts = BTreeSet::new();
+        let mut pages = pin!(self.bucket.list(UPLOADS, Some("/")));
+        while let Some(page) = pages.try_next().await? {
             let names = page.common_prefixes.iter().filter_map(|prefix| prefix.prefix.strip_prefix(UPLOADS));
             accounts.extend(names.filter_map(|name| Did::parse(name.strip_suffix('/')?).ok()));
-            from = page.next_continuation_token;
-            if from.is_none() {
-                return Ok(accounts);
-            }
         }
+        Ok(accounts)
     }
 
     /// The account's uploads that are older than `age`. What is no upload is passed over.
     pub(super) async fn old_temporaries(&self, did: &Did, age: Duration) -> Result<Vec<Key>, S3Error> {
-        let (mut old, mut from) = (Vec::new(), None::<String>);
-        let prefix = format!("{UPLOADS}{did}/");
-        loop {
-            let page = self.bucket.list(&prefix, None, from.as_deref()).await?;
+        let (mut old, prefix) = (Vec::new(), format!("{UPLOADS}{did}/"));
+        let mut pages = pin!(self.bucket.list(&prefix, None));
+        while let Some(page) = pages.try_next().await? {
             let objects = page.contents.iter().filter(|object| is_older(&object.last_modified, age));
             old.extend(objects.filter_map(|object| Key::parse(object.key.strip_prefix(&prefix)?)));
-            from = page.next_continuation_token;
-            if from.is_none() {
-                return Ok(old);
-            }
         }
+        Ok(old)
     }
 
     /// Uploads in parts that were begun longer ago than `age` and that nobody has ended: a server that died left them.

@@ -198,4 +198,7 @@ async fn an_answer_that_breaks_off_is_not_taken_for_the_whole_blob() {
     std::fs::remove_dir_all(bucket.directory()).unwrap();
     assert_eq!(account.put("b", &[&blob]).await.0, 200, "nothing is asked for what is public already");
     assert_eq!(account.fetch(&blob).send().await.unwrap().status(), 500);
+    assert_eq!(get(&account, Method::HEAD, cid(&blob), &[]).await.0, 500);
+    let (owner, blob) = (Did::parse(&account.did).unwrap(), Cid::parse(cid(&blob)).unwrap());
+    assert!(store(&bucket).size(&owner, &blob).await.is_err());
 }

@@ -142,7 +142,7 @@ impl Bucket {
         self.endpoint.call_for("CopyObjectResult", ask, limit).await
     }
 
-    /// What is under a key; `None` if there is nothing, or no such bucket.
+    /// What is under a key; `None` if there is nothing.
     pub(super) async fn head(&self, key: &str) -> Result<Option<Head>, S3Error> {
         match self.endpoint.call(Ask::new(Method::HEAD, key), self.limit).await {
             Ok((headers, _)) => {
@@ -150,8 +150,16 @@ impl Bucket {
                 let size = size.ok_or(S3Error::Answer("a length was expected"))?;
                 Ok(Some(Head { size, content_type: header(&headers, &CONTENT_TYPE) }))
             }
-            // There is no body to say of what there is none.
-            Err(S3Error::Refused { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
+            // There is no body to say of what there is none: the key, or the bucket.
+            Err(S3Error::Refused { status: StatusCode::NOT_FOUND, .. }) => {
+                let mut ask = Ask::new(Method::GET, key);
+                ask.headers.push((RANGE, "bytes=0-0".to_owned()));
+                match self.endpoint.call(ask, self.limit).await {
+                    Err(error) if error.is_no_such_key() => Ok(None),
+                    Err(error) => Err(error),
+                    Ok(_) => Err(S3Error::Answer("the same of a key each time was expected")),
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -221,13 +229,21 @@ impl Bucket {
         }
     }
 
-    /// A page of the keys that begin with `prefix`; with a `delimiter` of what they begin with up to it.
-    pub(super) async fn list(
-        &self,
-        prefix: &str,
-        delimiter: Option<&str>,
-        from: Option<&str>,
-    ) -> Result<Listed, S3Error> {
+    /// The keys that begin with `prefix`, page by page; with a `delimiter` what they begin with up to it.
+    pub(super) fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        delimiter: Option<&'a str>,
+    ) -> impl Stream<Item = Result<Listed, S3Error>> + Send + 'a {
+        stream::try_unfold(Some(None::<String>), move |from| async move {
+            let Some(from) = from else { return Ok(None) };
+            let page = self.page(prefix, delimiter, from.as_deref()).await?;
+            let next = page.next_continuation_token.clone().filter(|next| from.as_ref() != Some(next));
+            Ok(Some((page, next.map(Some))))
+        })
+    }
+
+    async fn page(&self, prefix: &str, delimiter: Option<&str>, from: Option<&str>) -> Result<Listed, S3Error> {
         let mut query = vec![("list-type", "2"), ("prefix", prefix)];
         query.extend(delimiter.map(|delimiter| ("delimiter", delimiter)));
         query.extend(from.map(|from| ("continuation-token", from)));

@@ -75,7 +75,10 @@ impl S3Error {
     /// Whether there is nothing under the key, in a bucket that is there.
     pub(super) fn is_no_such_key(&self) -> bool {
         // What has no code is not known to come from a bucket.
-        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, code, .. } if !code.is_empty() && code != "NoSuchBucket")
+        match self {
+            Self::Refused { status: StatusCode::NOT_FOUND, code, .. } => !code.is_empty() && code != "NoSuchBucket",
+            _ => false,
+        }
     }
 
     /// Whether nothing can have come of it.

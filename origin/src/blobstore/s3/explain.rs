@@ -37,21 +37,25 @@ impl S3Error {
             Self::Exchange(cause) => format!("the connection to {endpoint} broke off ({})", innermost(cause)),
             Self::Answer(expected) => {
                 format!(
-                    "what answers at {endpoint} is no S3 ({expected}): look at {ENDPOINT}, its path included, and {PATH_STYLE}"
+                    "what answers at {endpoint} is no S3 ({expected}): look at {ENDPOINT}, its path included, and \
+                     {PATH_STYLE}"
                 )
             }
             Self::Url(_) => format!("{ENDPOINT} is no URL that can be asked"),
             Self::Busy => "too many large uploads are under way".to_owned(),
             Self::Refused { status, code, message, region: elsewhere } => match (code.as_str(), elsewhere) {
                 ("NoSuchBucket", _) => {
-                    format!("there is no bucket {bucket} at {endpoint}: look at PDS_BLOBSTORE_S3_BUCKET and {ENDPOINT}")
+                    let style = if config.path_style { String::new() } else { format!(", and at {PATH_STYLE}") };
+                    format!(
+                        "there is no bucket {bucket} at {endpoint}: look at PDS_BLOBSTORE_S3_BUCKET and {ENDPOINT}{style}"
+                    )
                 }
                 ("InvalidAccessKeyId" | "NotSignedUp", _) => {
                     format!("the server does not know the key {access_key_id}: look at PDS_BLOBSTORE_S3_ACCESS_KEY_ID")
                 }
                 ("SignatureDoesNotMatch", _) => format!(
-                    "the signature is not right: PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY is not the secret of {access_key_id}, or \
-                     a proxy on the way changes requests"
+                    "the signature is not right: PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY is not the secret of {access_key_id}, \
+                     or a proxy on the way changes requests"
                 ),
                 ("RequestTimeTooSkewed" | "RequestExpired", _) => {
                     format!("this machine's clock is wrong: it says {}", now_datetime().as_str())
