@@ -12,6 +12,7 @@
 //! Below HTTP: nothing here knows of requests. Names and messages that clients see are on [`AccountError`].
 
 mod app_password;
+mod attempt;
 mod change;
 mod create;
 mod email;
@@ -37,6 +38,7 @@ use shared::syntax::{AtIdentifier, Did, Handle};
 use shared::token::HmacKey;
 
 pub use app_password::{AppPassword, NewAppPassword};
+pub use attempt::{ATTEMPT_AGE, Attempt, Known};
 pub use change::EmailChange;
 pub use create::{NewAccount, SignUp};
 pub use email::is_supported as email_is_supported;

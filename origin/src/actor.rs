@@ -159,7 +159,8 @@ impl Actors {
     /// Makes the store of a new account: key, database, and the first commit over an empty tree. Nothing is sequenced;
     /// the events of a creation go together with the account's own.
     ///
-    /// A directory that an interrupted creation left behind is replaced: the caller knows that there is no such account.
+    /// What an interrupted creation left behind is replaced, though never its key by the same one: the caller knows that
+    /// there is no such account.
     ///
     /// # Errors
     /// When files or database cannot be written; then nothing is left behind.
@@ -244,7 +245,7 @@ impl Actors {
     }
 
     /// Keeps a store no longer; whoever holds it goes on.
-    fn release(&self, did: &Did) {
+    pub(crate) fn release(&self, did: &Did) {
         let mut open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.kept.remove(did);
     }

@@ -18,7 +18,7 @@ use shared::lexicon::Catalog;
 use shared::syntax::Did;
 use shared::token::{EmptySecret, HmacKey};
 
-use crate::account::{AccountConfig, Accounts, HandlePolicy, InvitePolicy, Work, put_roots};
+use crate::account::{ATTEMPT_AGE, AccountConfig, Accounts, HandlePolicy, InvitePolicy, Work, put_roots};
 use crate::actor::blobs::UPLOAD_AGE;
 use crate::actor::{Actors, Swept};
 use crate::announce::Announcements;
@@ -264,6 +264,13 @@ impl App {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "uploads that no record refers to were removed"),
             Err(error) => tracing::error!(%error, "uploads that no record refers to cannot be removed"),
+        }
+    }
+
+    /// Forgets which accounts may be asked for again, a day after they were first.
+    pub(crate) async fn forget_attempts(&self) {
+        if let Err(error) = lifecycle::forget_attempts(self, ATTEMPT_AGE).await {
+            tracing::error!(%error, "old attempts to sign up cannot be forgotten");
         }
     }
 

@@ -347,7 +347,7 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
                 recovery_key: None,
                 plc_op: None,
             };
-            let made = lifecycle::create(app, &wanted, None).await?;
+            let made = lifecycle::create(app, &wanted, None, None).await?;
             show(app, AtIdentifier::from(made.did)).await
         }
         Command::ListAccounts { cursor } => list(app, cursor.as_deref()).await,

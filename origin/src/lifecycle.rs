@@ -10,6 +10,7 @@
 //!
 //! Specification: <https://atproto.com/specs/account>, <https://atproto.com/guides/account-migration>.
 
+mod attempt;
 mod create;
 mod delete;
 mod document;
@@ -33,6 +34,7 @@ use crate::identity::plc::DirectoryError;
 use crate::sequencer::SequenceError;
 use crate::time::Pauses;
 
+pub(crate) use attempt::forget as forget_attempts;
 pub use create::{Made, create};
 pub use delete::delete;
 pub use document::{DocumentFault, check_document};
@@ -201,9 +203,14 @@ async fn submit(app: &App, did: &Did, operation: &Operation) -> Result<(), Direc
     }
 }
 
-/// Finishes or undoes what an earlier process noted as unfinished. What cannot be now stays noted.
+/// Finishes or undoes what an earlier process noted as unfinished. What cannot be now stays noted, and so does what may be
+/// asked for again.
 pub(crate) async fn finish(app: &App, left: Vec<(Did, Work)>) {
     for (did, work) in left {
+        if matches!(work, Work::Creation(_)) && app.accounts().is_attempted(&did).await.unwrap_or(true) {
+            tracing::info!(%did, "an account that is not made yet may be asked for again");
+            continue;
+        }
         let finished = match work {
             Work::Creation(operation) => create::undo_earlier(app, &did, operation).await,
             Work::Deletion => delete::finish(app, &did).await,

@@ -24,7 +24,7 @@ use crate::streams::Streams;
 /// How long requests under way may go on after the signal to stop. Fly.io and Docker kill a process that takes longer.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often uploads that no record refers to are looked for.
+/// How often uploads that no record refers to, and attempts that nobody goes on with, are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Serves `app` on `listener` until `shutdown` resolves and requests under way have ended.
@@ -69,6 +69,7 @@ async fn beside_requests(app: App) {
     app.finish_earlier().await;
     loop {
         app.sweep_uploads().await;
+        app.forget_attempts().await;
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }
 }

@@ -9,6 +9,7 @@ mod bsky;
 mod call;
 mod catchall;
 mod explain;
+mod idempotency;
 mod identity;
 mod input;
 mod limit;

@@ -3,21 +3,22 @@
 //! It verifies every operation and keeps every one it took, with forks, recovery windows and rate limits; what
 //! plc.directory refuses it refuses, in the same words. It differs in time only: no two operations are taken in the
 //! same millisecond, so that both orders of `/export` are the same, and a test can move its clock on with
-//! [`Plc::advance`]. `/export/stream` and the administrator's method are left out.
+//! [`Plc::advance`]. `/export/stream` and the administrator's method are left out. [`Plc::suffer`] has it fail.
 //!
 //! [`Plc`] runs in the test's process. The binary `plc` is the same on a file.
 
 mod directory;
 mod refusal;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -41,14 +42,35 @@ const MAX_EXPORT: usize = 1000;
 pub struct Plc {
     url: String,
     directory: Arc<Directory>,
+    mishap: Arc<Mutex<Option<Mishap>>>,
+}
+
+/// What happens to what is sent to a directory, operations that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// They are not taken, and that is answered with a 503.
+    Lost,
+    /// They are taken, and answered with a 503.
+    Unanswered,
+    /// They are taken, and that and whatever else is asked is answered with a 503.
+    Dark,
+    /// They are taken after this long.
+    Late(Duration),
 }
 
 impl Plc {
     /// Starts a directory that keeps its log in memory.
     pub async fn start() -> Self {
         let directory = Arc::new(Directory::in_memory().unwrap());
-        let url = crate::serve(router(Arc::clone(&directory))).await;
-        Self { url, directory }
+        let mishap = Arc::default();
+        let befall = middleware::from_fn_with_state(Arc::clone(&mishap), befall);
+        let url = crate::serve(router(Arc::clone(&directory)).layer(befall)).await;
+        Self { url, directory, mishap }
+    }
+
+    /// Lets this happen to every operation that is sent from now on.
+    pub fn suffer(&self, mishap: Option<Mishap>) {
+        *self.mishap.lock().unwrap_or_else(PoisonError::into_inner) = mishap;
     }
 
     /// The directory's URL with `path`, which starts with a slash or is empty.
@@ -59,6 +81,22 @@ impl Plc {
     /// Moves the directory's clock on, past the end of a recovery window or a rate limit.
     pub fn advance(&self, time: Duration) {
         self.directory.advance(time);
+    }
+}
+
+async fn befall(State(mishap): State<Arc<Mutex<Option<Mishap>>>>, request: Request, next: Next) -> Response {
+    let mishap = *mishap.lock().unwrap_or_else(PoisonError::into_inner);
+    match mishap.filter(|mishap| request.method() == Method::POST || *mishap == Mishap::Dark) {
+        None => next.run(request).await,
+        Some(Mishap::Lost) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(Mishap::Unanswered | Mishap::Dark) => {
+            let _unanswered = next.run(request).await;
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        Some(Mishap::Late(by)) => {
+            tokio::time::sleep(by).await;
+            next.run(request).await
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! `HEADWATER_KILLS` says how often it is killed (20 times; `cargo xtask soak`: 200), `HEADWATER_SEED` repeats a run's
 //! choices, though not the machine's.
 
+mod again;
 mod faults;
 mod full;
 mod ledger;

@@ -24,6 +24,16 @@ async fn by_host(pds: &Pds, host: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
+/// Has an account made, under the name that their service has for this piece of work.
+async fn provision(pds: &Pds, input: &Value) -> Value {
+    let url = pds.url("/xrpc/com.atproto.server.createAccount");
+    let request = Client::new().post(url).header("idempotency-key", "provision-pds:user-25").json(input);
+    let answer = request.send().await.unwrap();
+    let (status, made) = (answer.status().as_u16(), answer.json().await.unwrap());
+    assert_eq!(status, 200, "{made}");
+    made
+}
+
 #[tokio::test]
 async fn a_trainer_gets_an_account_a_name_another_name_and_a_profile_with_a_picture() {
     let plc = Plc::start().await;
@@ -40,10 +50,15 @@ async fn a_trainer_gets_an_account_a_name_another_name_and_a_profile_with_a_pict
     let email = "did_plc_ash@bluesky.trainers.gg";
     let account = |handle: &str, email: &str| json!({ "email": email, "handle": handle, "password": password, "inviteCode": invite["code"] });
     let asked = Instant::now();
-    let (status, made) = post(&pds, "server.createAccount", As::Nobody, account("ash.trainers.gg", email)).await;
-    assert_eq!(status, 200, "{made}");
+    let made = provision(&pds, &account("ash.trainers.gg", email)).await;
     assert!(asked.elapsed() < PATIENCE);
     let did = made["did"].as_str().unwrap();
+
+    // What they keep of it is lost on their side, so they ask again: nothing is taken, it is theirs.
+    let again = provision(&pds, &account("ash.trainers.gg", email)).await;
+    assert_eq!((&again["did"], &again["handle"]), (&made["did"], &made["handle"]));
+    let writes = get(&pds, "server.getSession", User::of(&again).token(), &[]).await;
+    assert_eq!((writes.0, &writes.1["handle"]), (200, &json!("ash.trainers.gg")));
 
     // Now it is taken, and so is the invite: the reason is fit to be shown.
     assert!(!is_free(&pds, "ash.trainers.gg").await);

@@ -3,6 +3,7 @@
 
 mod account;
 mod app_password;
+mod attempt;
 mod blob;
 mod bucket;
 mod client;

@@ -17,3 +17,12 @@ create table if not exists "headwater_unfinished" (
     "detail" varchar,
     primary key ("did", "work")
 ) without rowid;
+-- Sign-ups that came with an Idempotency-Key: which key, with which body, and whose account was being made. Both are MACs
+-- under the server's own secret: the body holds a password. There from before the account is till a day later.
+create table if not exists "headwater_attempt" (
+    "key" blob primary key,
+    "body" blob not null,
+    "did" varchar not null,
+    "at" integer not null
+) without rowid;
+create index if not exists "headwater_attempt_did_idx" on "headwater_attempt" ("did");

@@ -84,6 +84,15 @@ pub enum AccountError {
     /// Not a cursor that this server gave.
     #[error("Malformed cursor")]
     Cursor,
+    /// Signing up: the key of the attempt came with another body before.
+    #[error("this Idempotency-Key was used with another request")]
+    KeyReused,
+    /// Signing up: an attempt with this key is under way.
+    #[error("a request with this Idempotency-Key is being answered, try again later")]
+    KeyInUse,
+    /// Signing up: who asks again shows a password to be answered, and there is none.
+    #[error("an Idempotency-Key needs a password in the request")]
+    KeyWithoutPassword,
     /// Too many passwords are being checked. Nothing was looked up.
     #[error("too many passwords are being checked, try again later")]
     Busy,
@@ -102,6 +111,10 @@ pub enum ErrorKind {
     Invalid,
     /// 401: the caller is not who they must be.
     Unauthenticated,
+    /// 409: what is asked for is being done.
+    Conflict,
+    /// 422: the request is right, but not what it goes with.
+    Unfit,
     /// 503: later.
     Busy,
     /// 500: the server is at fault, and the message is not for clients.
@@ -125,7 +138,10 @@ impl AccountError {
             Self::InviteRequired | Self::InviteUnavailable => "InvalidInviteCode",
             Self::TokenRequired => "TokenRequired",
             Self::TokenInvalid => "InvalidToken",
+            Self::KeyReused => "IdempotencyKeyReused",
+            Self::KeyInUse => "IdempotencyKeyInUse",
             Self::HandleTaken(_)
+            | Self::KeyWithoutPassword
             | Self::HandleChanging
             | Self::EmailRequired
             | Self::EmailUnsupported
@@ -145,6 +161,8 @@ impl AccountError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Credentials | Self::PasswordNeverSet | Self::Takedown => ErrorKind::Unauthenticated,
+            Self::KeyInUse => ErrorKind::Conflict,
+            Self::KeyReused => ErrorKind::Unfit,
             Self::Busy => ErrorKind::Busy,
             Self::Event(_) | Self::Db(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,

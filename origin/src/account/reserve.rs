@@ -6,10 +6,14 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 /// The names that are spoken for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reservations {
     names: Arc<Mutex<HashSet<String>>>,
+    /// Told of whenever some are free again.
+    freed: Arc<Notify>,
 }
 
 /// Names that are nobody else's until this is dropped.
@@ -24,6 +28,21 @@ impl Reservations {
     /// An empty reservation, to be filled.
     pub(super) fn open(&self) -> Reservation {
         Reservation { reservations: self.clone(), names: Vec::new() }
+    }
+
+    /// Speaks for `name` once nobody else does.
+    pub(super) async fn wait_for(&self, name: &str) -> Reservation {
+        let mut reservation = self.open();
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // From here on none is missed.
+            freed.as_mut().enable();
+            if reservation.add(name) {
+                return reservation;
+            }
+            freed.await;
+        }
     }
 }
 
@@ -45,6 +64,7 @@ impl Drop for Reservation {
         for name in &self.names {
             names.remove(name);
         }
+        self.reservations.freed.notify_waiters();
     }
 }
 
@@ -63,5 +83,22 @@ mod tests {
         assert!(!reservations.open().add("alice.test"));
         drop(one);
         assert!(reservations.open().add("alice.test"));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_name_gets_it_when_it_is_free() {
+        let reservations = Reservations::default();
+        let first = reservations.wait_for("alice.test").await;
+        let waiting = (0..3).map(|_| {
+            let reservations = reservations.clone();
+            tokio::spawn(async move { drop(reservations.wait_for("alice.test").await) })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        tokio::task::yield_now().await;
+        assert!(waiting.iter().all(|task| !task.is_finished()));
+        drop(first);
+        for task in waiting {
+            task.await.unwrap();
+        }
     }
 }

@@ -98,11 +98,25 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::PasswordNeverSet`], [`AccountError::Busy`], [`AccountError::Db`].
     pub async fn is_password(&self, did: &Did, password: &str) -> Result<bool, AccountError> {
+        match self.login_as(did, password).await {
+            Ok(_) => Ok(true),
+            Err(AccountError::Credentials) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Logs in whoever has the account of `did` by its own `password`; [`Accounts::login`]'s limits hold.
+    ///
+    /// # Errors
+    /// [`AccountError::Credentials`], [`AccountError::PasswordNeverSet`], [`AccountError::Busy`], [`AccountError::Db`].
+    pub async fn login_as(&self, did: &Did, password: &str) -> Result<Login, AccountError> {
         if password::length(password) > OLD_PASSWORD_MAX {
             return Err(AccountError::PasswordNeverSet);
         }
         let place = self.inner.passwords.place()?;
-        Ok(self.proved(&place, did, password).await?.is_some())
+        let account = self.by_did(did, Include::ALL).await?.ok_or(AccountError::Credentials)?;
+        let proof = self.proved(&place, did, password).await?.ok_or(AccountError::Credentials)?;
+        Ok(Login { account, credential: Credential::Password, proof })
     }
 
     /// Opens a session for `login`. With `allow_takendown` also for an account that is taken down: then it may only

@@ -234,13 +234,14 @@ impl Accounts {
 }
 
 /// What goes with an account, in an order that foreign keys allow. Devices and authorised clients follow by cascade.
-const DELETIONS: [&str; 7] = [
+const DELETIONS: [&str; 8] = [
     "DELETE FROM repo_root WHERE did = ?1",
     "DELETE FROM email_token WHERE did = ?1",
     "DELETE FROM refresh_token WHERE did = ?1",
     "DELETE FROM app_password WHERE did = ?1",
     "DELETE FROM token WHERE did = ?1",
     "DELETE FROM authorization_request WHERE did = ?1",
+    "DELETE FROM headwater_attempt WHERE did = ?1",
     "DELETE FROM account WHERE did = ?1",
 ];
 

@@ -121,6 +121,11 @@ fn all(connection: &Connection) -> rusqlite::Result<Vec<(Did, Work)>> {
     Ok(rows.into_iter().filter_map(known).collect())
 }
 
+/// Everything that is not finished about the account of `did`.
+pub(super) fn of(connection: &Connection, did: &Did) -> rusqlite::Result<Vec<Work>> {
+    Ok(all(connection)?.into_iter().filter(|(whose, _)| whose == did).map(|(_, work)| work).collect())
+}
+
 pub(super) fn put(connection: &Connection, did: &Did, work: &Work) -> rusqlite::Result<()> {
     let sql = "INSERT INTO headwater_unfinished (did, work, detail) VALUES (?1, ?2, ?3) \
         ON CONFLICT (did, work) DO UPDATE SET detail = excluded.detail";

@@ -206,14 +206,19 @@ impl Store {
             let path = path.to_owned();
             move |source| ActorError::Io { path, source }
         }
-        remove_directory(&self.directory).map_err(io(&self.directory))?;
-        make_directory(&self.directory).map_err(io(&self.directory))?;
         let path = self.directory.join("key");
-        let mut options_of_key = File::options();
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options_of_key, 0o600);
-        let mut file = options_of_key.write(true).create_new(true).open(&path).map_err(io(&path))?;
-        file.write_all(&key.to_bytes()).and_then(|()| file.sync_all()).map_err(io(&path))?;
+        // A DID may be registered for it already, so that it must not be away even for a moment.
+        if fs::read(&path).is_ok_and(|there| there == key.to_bytes()) {
+            remove_all_but(&self.directory, &path).map_err(io(&self.directory))?;
+        } else {
+            remove_directory(&self.directory).map_err(io(&self.directory))?;
+            make_directory(&self.directory).map_err(io(&self.directory))?;
+            let mut options_of_key = File::options();
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options_of_key, 0o600);
+            let mut file = options_of_key.write(true).create_new(true).open(&path).map_err(io(&path))?;
+            file.write_all(&key.to_bytes()).and_then(|()| file.sync_all()).map_err(io(&path))?;
+        }
         fault::point("store.key-written");
 
         let db = Db::open(&self.database(), options, &SCHEMA)?;
@@ -394,6 +399,16 @@ impl Store {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn remove_all_but(directory: &Path, kept: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path != kept {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn first_commit(transaction: &Transaction<'_>, did: &Did, key: &SigningKey, rev: Tid) -> Result<Created, WriteError> {

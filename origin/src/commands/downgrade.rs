@@ -7,12 +7,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use shared::syntax::{Did, Tid};
 
 use crate::announce::AnnounceError;
 use crate::app::App;
 use crate::db::{Db, DbError, Options};
+use crate::lifecycle::{self, LifecycleError};
 use crate::sequencer::SequenceError;
 
 /// What was seen to.
@@ -33,6 +35,9 @@ pub enum DowngradeError {
     /// The commits of some accounts are not told.
     #[error("the commits of {0} accounts cannot be told; the log of a start says why")]
     Untold(usize),
+    /// Accounts that may be asked for again cannot be looked through.
+    #[error("accounts that may be asked for again cannot be looked through")]
+    Attempts(#[from] LifecycleError),
     /// Something that was begun cannot be finished, such as a change at a directory that is not reached.
     #[error("what was begun for {0} accounts cannot be finished; the log of a start says why")]
     Unfinished(usize),
@@ -63,6 +68,8 @@ pub async fn prepare(app: &App, mut seen_to: impl FnMut(usize)) -> Result<Ready,
     if swept.failed > 0 {
         return Err(DowngradeError::Untold(swept.failed));
     }
+    // The other server goes on with none of them.
+    lifecycle::forget_attempts(app, Duration::ZERO).await?;
     app.finish_begun().await;
     let begun = app.accounts().unfinished_blocking().map_err(|source| failed(&storage.account_db)(source))?;
     if !begun.is_empty() {

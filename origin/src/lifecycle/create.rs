@@ -4,7 +4,8 @@
 //! that an account is being made; its store is made, which nothing knows of yet; the DID is registered; and then one
 //! transaction makes the account, its first session and the events that tell of it, and takes the note back. Before that
 //! transaction there is no account, after it there is all of it. What was made for an account that did not come about is
-//! undone, at once or at the next start: the DID is ended, the store destroyed.
+//! undone, at once or at the next start: the DID is ended, the store destroyed. Only what may be asked for again waits for
+//! that: see [`super::attempt`].
 
 use shared::api::Secret;
 use shared::api::server::CreateAccount;
@@ -13,9 +14,10 @@ use shared::crypto::{Curve, PublicKey, SigningKey};
 use shared::identity::plc::{Body, Operation, State};
 use shared::syntax::{Did, Handle};
 
-use super::{LifecycleError, delete, submit};
+use super::{LifecycleError, attempt, delete, submit};
 use crate::account::{
-    Account, AccountError, HandleClaim, HandleError, Include, NewAccount, PasswordHash, RepoRoot, SignUp, Tokens, Work,
+    Account, AccountError, Attempt, HandleClaim, HandleError, Include, NewAccount, PasswordHash, RepoRoot, Reservation,
+    SignUp, Tokens, Work,
 };
 use crate::actor::Created;
 use crate::app::App;
@@ -35,36 +37,26 @@ pub struct Made {
 }
 
 /// Makes an account, for `requester` if it is for a DID that exists: then it waits to be activated. For another a did:plc
-/// is made.
+/// is made. With an `attempt` it is made once, however often it is asked for.
 ///
 /// # Errors
 /// In the reference's order, whatever [`crate::account::Accounts::check_sign_up`] and
 /// [`crate::account::Accounts::reserve_sign_up`] refuse, [`LifecycleError::NotTheirs`],
-/// [`LifecycleError::RecoveryKey`], [`LifecycleError::Directory`], and whatever fails.
-pub async fn create(app: &App, wanted: &CreateAccount, requester: Option<&Did>) -> Result<Made, LifecycleError> {
-    let accounts = app.accounts();
-    let handle = checked_handle(app, wanted).await?;
-    let invite_code = wanted.invite_code.clone().filter(|_| accounts.config().invites.required);
-    let email = wanted.email.clone().unwrap_or_default();
-    let _spoken_for = accounts.reserve_sign_up(&handle, &email, wanted.did.as_ref(), invite_code.as_deref()).await?;
-    if let Some(did) = wanted.did.as_ref().filter(|did| requester != Some(*did)) {
-        return Err(LifecycleError::NotTheirs(did.clone()));
+/// [`LifecycleError::RecoveryKey`], [`LifecycleError::Directory`], and whatever fails. Of an attempt first of all
+/// [`AccountError::KeyWithoutPassword`], [`AccountError::KeyInUse`], [`AccountError::KeyReused`] and, if it has made the
+/// account, what a log-in refuses.
+pub async fn create(
+    app: &App,
+    wanted: &CreateAccount,
+    requester: Option<&Did>,
+    attempt: Option<&Attempt>,
+) -> Result<Made, LifecycleError> {
+    if let Some(attempt) = attempt {
+        return attempt::create(app, wanted, requester, attempt).await;
     }
-    let login = match &wanted.password {
-        Some(password) => Some((email, accounts.hash_password(password.expose()).await?)),
-        None => None,
-    };
-    let (key, identity) = new_identity(app, &handle, wanted)?;
-    let making = Making { app, handle: &handle, identity: &identity, login, invite_code };
-    let tokens = making.make(key).await?;
-    let did = identity.did().clone();
-    // It is made, and will be told of, whatever happens now.
-    fault::point("create.committed");
-    if let Err(error) = app.announcements().deliver().await {
-        tracing::error!(%did, %error, "a new account is not sequenced yet");
-    }
-    fault::point("create.told");
-    Ok(Made { did, handle, tokens })
+    let granted = Granted::to(app, wanted, requester).await?;
+    let identity = NewIdentity::new(app, wanted, &granted.handle)?;
+    Making { app, granted, identity, attempt: None, resumed: false }.make().await
 }
 
 /// Undoes the making of an account that an earlier process did not finish, or forgets about it if that process did.
@@ -78,7 +70,10 @@ pub(super) async fn undo_earlier(app: &App, did: &Did, operation: Option<Cid>) -
 }
 
 /// Undoes the making of an account: nothing of it is left when this returns.
-async fn undo(app: &App, did: &Did, genesis: Option<&Cid>) -> Result<(), LifecycleError> {
+pub(super) async fn undo(app: &App, did: &Did, genesis: Option<&Cid>) -> Result<(), LifecycleError> {
+    // From here on nobody goes on with it.
+    app.accounts().forget_attempt(did).await?;
+    fault::point("undo.forgotten");
     if let Some(genesis) = genesis {
         let last = app.identity().directory().last_operation(did).await?;
         if last.is_some_and(|last| last.cid() == *genesis) {
@@ -117,98 +112,144 @@ async fn checked_handle(app: &App, wanted: &CreateAccount) -> Result<Handle, Lif
     }
 }
 
-/// The DID of a new account.
-enum NewIdentity {
-    /// It comes with the account's owner, who moves in and activates the account later.
-    Brought(Did),
-    /// It is made, by this operation.
-    Made(Did, Operation),
+/// What whoever signs up may have. Its names are nobody else's meanwhile.
+pub(super) struct Granted {
+    pub(super) handle: Handle,
+    login: Option<(String, PasswordHash)>,
+    invite_code: Option<String>,
+    _spoken_for: Reservation,
+}
+
+impl Granted {
+    /// Checks everything that is wanted.
+    ///
+    /// # Errors
+    /// As [`create`], up to [`LifecycleError::NotTheirs`].
+    pub(super) async fn to(app: &App, wanted: &CreateAccount, requester: Option<&Did>) -> Result<Self, LifecycleError> {
+        let accounts = app.accounts();
+        let handle = checked_handle(app, wanted).await?;
+        let invite_code = wanted.invite_code.clone().filter(|_| accounts.config().invites.required);
+        let email = wanted.email.clone().unwrap_or_default();
+        let spoken_for = accounts.reserve_sign_up(&handle, &email, wanted.did.as_ref(), invite_code.as_deref()).await?;
+        if let Some(did) = wanted.did.as_ref().filter(|did| requester != Some(*did)) {
+            return Err(LifecycleError::NotTheirs(did.clone()));
+        }
+        let login = match &wanted.password {
+            Some(password) => Some((email, accounts.hash_password(password.expose()).await?)),
+            None => None,
+        };
+        Ok(Self { handle, login, invite_code, _spoken_for: spoken_for })
+    }
+}
+
+/// The DID of a new account, and the key that signs its commits.
+pub(super) struct NewIdentity {
+    key: SigningKey,
+    pub(super) did: Did,
+    /// What makes the DID. Without, it comes with the account's owner, who moves in and activates the account later.
+    operation: Option<Operation>,
 }
 
 impl NewIdentity {
-    const fn did(&self) -> &Did {
-        match self {
-            Self::Brought(did) | Self::Made(did, _) => did,
-        }
+    pub(super) fn new(app: &App, wanted: &CreateAccount, handle: &Handle) -> Result<Self, LifecycleError> {
+        let key = SigningKey::from_bytes(Curve::K256, &random::bytes::<32>()).map_err(LifecycleError::Key)?;
+        Self::of(app, wanted, handle, key)
     }
 
-    fn genesis(&self) -> Option<Cid> {
-        match self {
-            Self::Brought(_) => None,
-            Self::Made(_, operation) => Some(operation.cid()),
+    /// The DID that is brought, or the one that this key has here: for the same key the same one.
+    pub(super) fn of(
+        app: &App,
+        wanted: &CreateAccount,
+        handle: &Handle,
+        key: SigningKey,
+    ) -> Result<Self, LifecycleError> {
+        if let Some(did) = &wanted.did {
+            return Ok(Self { key, did: did.clone(), operation: None });
         }
+        let own = &app.config().secrets.plc_rotation_key;
+        let recovery = wanted.recovery_key.as_deref().map(PublicKey::from_did_key).transpose();
+        let recovery = recovery.map_err(LifecycleError::RecoveryKey)?;
+        // Those who may overrule this server come before it.
+        let rotation: Vec<_> =
+            [recovery, app.config().identity.recovery_key, Some(own.public_key())].into_iter().flatten().collect();
+        let state = State::of_account(&rotation, &key.public_key(), handle, &app.public_url());
+        let operation = Body::genesis(state).sign(own);
+        let did = operation.did()?;
+        Ok(Self { key, did, operation: Some(operation) })
     }
-}
 
-/// A signing key, and the DID that is brought, or one made for the key.
-fn new_identity(
-    app: &App,
-    handle: &Handle,
-    wanted: &CreateAccount,
-) -> Result<(SigningKey, NewIdentity), LifecycleError> {
-    let key = SigningKey::from_bytes(Curve::K256, &random::bytes::<32>()).map_err(LifecycleError::Key)?;
-    if let Some(did) = &wanted.did {
-        return Ok((key, NewIdentity::Brought(did.clone())));
+    pub(super) fn genesis(&self) -> Option<Cid> {
+        self.operation.as_ref().map(Operation::cid)
     }
-    let own = app.config().secrets.plc_rotation_key.clone();
-    let recovery = wanted.recovery_key.as_deref().map(PublicKey::from_did_key).transpose();
-    let recovery = recovery.map_err(LifecycleError::RecoveryKey)?;
-    // Those who may overrule this server come before it.
-    let rotation: Vec<_> =
-        [recovery, app.config().identity.recovery_key, Some(own.public_key())].into_iter().flatten().collect();
-    let state = State::of_account(&rotation, &key.public_key(), handle, &app.public_url());
-    let operation = Body::genesis(state).sign(&own);
-    let did = operation.did()?;
-    Ok((key, NewIdentity::Made(did, operation)))
 }
 
 /// An account about to be made.
-struct Making<'a> {
-    app: &'a App,
-    handle: &'a Handle,
-    identity: &'a NewIdentity,
-    login: Option<(String, PasswordHash)>,
-    invite_code: Option<String>,
+pub(super) struct Making<'a> {
+    pub(super) app: &'a App,
+    pub(super) granted: Granted,
+    pub(super) identity: NewIdentity,
+    /// What may ask for it again.
+    pub(super) attempt: Option<&'a Attempt>,
+    /// Whether that has, and the DID may be registered already.
+    pub(super) resumed: bool,
 }
 
 impl Making<'_> {
-    /// Makes it; what was made of it is undone if that fails.
-    async fn make(self, key: SigningKey) -> Result<Tokens, LifecycleError> {
-        let (app, did, genesis) = (self.app, self.identity.did(), self.identity.genesis());
+    /// Makes it. If that fails, what was made of it is undone; but an attempt of which it is not known whether it has
+    /// reached the directory can be gone on with.
+    pub(super) async fn make(self) -> Result<Made, LifecycleError> {
+        let (app, did, genesis) = (self.app, self.identity.did.clone(), self.identity.genesis());
+        let (handle, attempted) = (self.granted.handle.clone(), self.attempt.is_some());
         // One who was here before and is not gone altogether.
-        delete::finish(app, did).await?;
-        app.accounts().note(did, Work::Creation(genesis.clone())).await?;
+        delete::finish(app, &did).await?;
+        if !self.resumed {
+            app.accounts().begin_creation(&did, genesis.clone(), self.attempt.cloned()).await?;
+        }
         fault::point("create.noted");
-        let made = self.store_register_and_insert(key).await;
+        let made = self.store_register_and_insert().await;
         if let Err(error) = &made {
-            // An operation may arrive after all that was sent and not answered: the next start looks again.
+            // An operation may arrive after all that was sent and not answered.
             let unsure =
                 matches!(error, LifecycleError::Directory(DirectoryError::Fetch(_) | DirectoryError::Failed { .. }));
-            let undone = match unsure {
-                true => app.actors().destroy(did).await.map_err(LifecycleError::from),
-                false => undo(app, did, genesis.as_ref()).await,
+            let undone = match (unsure, attempted) {
+                (true, true) => {
+                    app.actors().release(&did);
+                    Ok(())
+                }
+                // The next start looks again.
+                (true, false) => app.actors().destroy(&did).await.map_err(LifecycleError::from),
+                (false, _) => undo(app, &did, genesis.as_ref()).await,
             };
             if let Err(error) = undone {
                 tracing::warn!(%did, %error, "an account that was not made is undone at the next start");
             }
         }
-        made
+        let tokens = made?;
+        // It is made, and will be told of, whatever happens now.
+        fault::point("create.committed");
+        if let Err(error) = app.announcements().deliver().await {
+            tracing::error!(%did, %error, "a new account is not sequenced yet");
+        }
+        fault::point("create.told");
+        Ok(Made { did, handle, tokens })
     }
 
-    async fn store_register_and_insert(self, key: SigningKey) -> Result<Tokens, LifecycleError> {
-        let did = self.identity.did();
-        let created: Created = self.app.actors().create(did, key).await?;
+    async fn store_register_and_insert(self) -> Result<Tokens, LifecycleError> {
+        let NewIdentity { key, did, operation } = self.identity;
+        let created: Created = self.app.actors().create(&did, key).await?;
         fault::point("create.stored");
-        if let NewIdentity::Made(_, operation) = self.identity {
-            submit(self.app, did, operation).await?;
+        if let Some(operation) = &operation
+            && !(self.resumed && is_registered(self.app, &did, operation).await?)
+        {
+            submit(self.app, &did, operation).await?;
         }
         fault::point("create.registered");
-        let deactivated = matches!(self.identity, NewIdentity::Brought(_));
+        let deactivated = operation.is_none();
         let new = NewAccount {
-            did: did.clone(),
-            handle: self.handle.clone(),
-            login: self.login,
-            invite_code: self.invite_code,
+            did,
+            handle: self.granted.handle,
+            login: self.granted.login,
+            invite_code: self.granted.invite_code,
             deactivated,
             root: RepoRoot { cid: created.head.commit.clone(), rev: created.head.rev },
         };
@@ -225,4 +266,10 @@ impl Making<'_> {
         };
         Ok(self.app.accounts().create(new, events).await?)
     }
+}
+
+/// Whether the directory has `operation` as the last of the DID's.
+async fn is_registered(app: &App, did: &Did, operation: &Operation) -> Result<bool, LifecycleError> {
+    let last = app.identity().directory().last_operation(did).await?;
+    Ok(last.is_some_and(|last| last.cid() == operation.cid()))
 }

@@ -38,6 +38,8 @@ impl From<AccountError> for XrpcError {
         let status = match error.kind() {
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
             ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Unfit => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Internal => return Self::internal(error),
         };

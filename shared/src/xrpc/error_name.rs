@@ -125,6 +125,10 @@ pub const AUTH_FACTOR_TOKEN_REQUIRED: &str = "AuthFactorTokenRequired";
 pub const TOKEN_REQUIRED: &str = "TokenRequired";
 /// confirmEmail: the address is not the account's.
 pub const INVALID_EMAIL: &str = "InvalidEmail";
+/// 422, createAccount: the `Idempotency-Key` came with another body before.
+pub const IDEMPOTENCY_KEY_REUSED: &str = "IdempotencyKeyReused";
+/// 409, createAccount: what was asked for with the `Idempotency-Key` is being done still.
+pub const IDEMPOTENCY_KEY_IN_USE: &str = "IdempotencyKeyInUse";
 /// getAccountInviteCodes: two calls made codes at once.
 pub const DUPLICATE_CREATE: &str = "DuplicateCreate";
 

@@ -92,6 +92,7 @@ const ROWS: &[(Ask, &[&str], Then)] = &[
     (SignUp, &["store.key-written"], Undone),
     (SignUp, &["create.stored"], Undone),
     (SignUp, &["create.registered"], Undone),
+    (SignUp, &["create.registered", "undo.forgotten"], Undone),
     (SignUp, &["create.registered", "undo.ended"], Undone),
     (SignUp, &["create.registered", "undo.destroyed"], Undone),
     (SignUp, &["create.committed"], Done),

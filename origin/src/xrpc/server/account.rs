@@ -9,8 +9,9 @@ use shared::syntax::Did;
 use shared::xrpc::error_name;
 
 use super::super::call::{Answer, Call};
-use super::super::document_json;
 use super::super::input::Json;
+use super::super::proxy::Aside;
+use super::super::{document_json, idempotency};
 use crate::account::{AccountError, Deactivation, Include};
 use crate::actor::{ActorError, blobs, read};
 use crate::auth::Caller;
@@ -20,14 +21,28 @@ use crate::lifecycle::{self, LifecycleError, Made};
 
 /// com.atproto.server.createAccount
 ///
-/// Where sign-up is closed only the operator makes accounts, and not this way.
+/// Where sign-up is closed only the operator makes accounts, and not this way. With an `Idempotency-Key` it can be called
+/// again until there is an answer.
 pub(in super::super) async fn create_account(
-    Call { app, caller: requester, input: Json(input), .. }: Call<Option<Did>, (), Json<CreateAccount>>,
+    Call { app, caller: requester, input: Aside { input: Json(input), headers }, .. }: Call<
+        Option<Did>,
+        (),
+        Aside<Json<CreateAccount>>,
+    >,
 ) -> Answer<Json<CreateAccountOutput>> {
     if app.config().sign_up == SignUp::Closed {
         return Err(XrpcError::invalid_request("This server does not take new accounts"));
     }
-    let Made { did, handle, tokens } = lifecycle::create(&app, &input, requester.as_ref()).await?;
+    let attempt = match idempotency::key(&headers)? {
+        Some(key) => {
+            // As it was read: spaces, the order of its keys and what is not known make no other request of it.
+            let body = serde_json::to_vec(&input).map_err(XrpcError::internal)?;
+            Some(app.accounts().attempt(requester.as_ref(), &key, &body))
+        }
+        None => None,
+    };
+    let made = lifecycle::create(&app, &input, requester.as_ref(), attempt.as_ref()).await?;
+    let Made { did, handle, tokens } = made;
     let document = app.identity().refresh_did(&did).await.ok().flatten();
     Ok(Json(CreateAccountOutput {
         access_jwt: Secret::new(tokens.access),
