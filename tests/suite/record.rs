@@ -61,6 +61,11 @@ async fn a_record_is_created_read_replaced_and_deleted() {
     let (status, read) = alice.record(rkey).await;
     assert_eq!((status, &read["value"], &read["cid"]), (200, &post("one"), &made["cid"]));
 
+    // Of a key that a client chose.
+    for method in ["createRecord", "putRecord"] {
+        let (status, refused) = alice.write(method, with(json!({ "rkey": "k-i-k-e", "record": post("one") }))).await;
+        assert_eq!((status, &refused["message"]), (400, &json!("Unacceptable slur in record key")), "{method}");
+    }
     let replace = with(json!({ "rkey": rkey, "record": post("two"), "swapRecord": made["cid"] }));
     let (status, replaced) = alice.write("putRecord", replace.clone()).await;
     assert_eq!((status, &replaced["uri"]), (200, &made["uri"]));

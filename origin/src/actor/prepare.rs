@@ -13,7 +13,6 @@ use shared::repo::Record;
 use shared::syntax::{AtUri, Did, Nsid, RecordKey};
 
 use super::Backlink;
-use crate::account::has_slur;
 
 /// A record ready to be written.
 #[derive(Debug, Clone)]
@@ -66,9 +65,6 @@ pub fn prepare_record(
     validate: Option<bool>,
 ) -> Result<PreparedRecord, PrepareError> {
     let Value::Map(mut map) = record else { return Err(PrepareError::NotAnObject) };
-    if has_slur(rkey.as_str()) {
-        return Err(PrepareError::Slur);
-    }
     match map.get("$type") {
         None => drop(map.insert("$type", collection.as_str())),
         Some(Value::String(found)) if found == collection.as_str() => {}
