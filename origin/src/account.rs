@@ -22,6 +22,7 @@ mod handle;
 mod invite;
 pub mod outbox;
 mod password;
+mod recent;
 mod reserve;
 mod root;
 mod session;
@@ -56,6 +57,7 @@ pub use unfinished::Work;
 
 use crate::db::{Db, DbError, Options, Schema, Step};
 use password::Passwords;
+use recent::Recent;
 use reserve::Reservations;
 
 /// How `account.sqlite` comes to be.
@@ -101,6 +103,7 @@ struct Inner {
     config: AccountConfig,
     passwords: Passwords,
     reservations: Reservations,
+    recent: Recent,
 }
 
 /// One account, as it was when it was read.
@@ -156,7 +159,15 @@ impl Accounts {
     pub fn open(path: &Path, options: Options, config: AccountConfig) -> Result<Self, DbError> {
         let db = Db::open(path, options, &SCHEMA)?;
         let passwords = Passwords::new(config.password_threads);
-        Ok(Self { inner: Arc::new(Inner { db, config, passwords, reservations: Reservations::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                config,
+                passwords,
+                reservations: Reservations::default(),
+                recent: Recent::default(),
+            }),
+        })
     }
 
     /// The database, for its other owners: the sequencer, and the store of OAuth.
@@ -197,7 +208,14 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Db`].
     pub async fn by_did(&self, did: &Did, include: Include) -> Result<Option<Account>, AccountError> {
-        let found = self.db().read_short(|c| -> Result<_, AccountError> { Ok(by_did(c, did)?) })?;
+        let changes = self.db().changes();
+        let found = match self.inner.recent.get(did, changes) {
+            Some(known) => Some(known),
+            None => {
+                let found = self.db().read_short(|c| -> Result<_, AccountError> { Ok(by_did(c, did)?) })?;
+                found.inspect(|account| self.inner.recent.put(account, changes))
+            }
+        };
         Ok(found.filter(|account| include.admits(account)))
     }
 

@@ -11,6 +11,7 @@
 mod migrate;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ struct Inner {
     options: Options,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    changes: AtomicU64,
 }
 
 impl Db {
@@ -115,9 +117,8 @@ impl Db {
     }
 
     fn over(path: &Path, options: Options, writer: Connection) -> Self {
-        let inner =
-            Inner { path: path.to_owned(), options, writer: Mutex::new(writer), readers: Mutex::new(Vec::new()) };
-        Self { inner: Arc::new(inner) }
+        let (writer, readers) = (Mutex::new(writer), Mutex::new(Vec::new()));
+        Self { inner: Arc::new(Inner { path: path.to_owned(), options, writer, readers, changes: AtomicU64::new(0) }) }
     }
 
     /// Runs `read` on a reading connection.
@@ -191,7 +192,16 @@ impl Db {
         &self,
         write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        in_transaction(&mut held(&self.inner.writer), write)
+        let done = in_transaction(&mut held(&self.inner.writer), write);
+        self.inner.changes.fetch_add(1, Ordering::Release);
+        done
+    }
+
+    /// A number that is another one after each write through this handle and its clones, before the write returns: what was
+    /// read after a look at it is still so while it has not changed.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.inner.changes.load(Ordering::Acquire)
     }
 
     /// [`Self::write_blocking`] with the database at `path` beside this one, to be read under the name `staged`.
@@ -211,6 +221,7 @@ impl Db {
         // Statements that know the other database must not outlive it. What is committed is, whether it goes or stays.
         writer.flush_prepared_statement_cache();
         let _stays_until_the_next = writer.execute("DETACH DATABASE staged", []);
+        self.inner.changes.fetch_add(1, Ordering::Release);
         done
     }
 

@@ -5,7 +5,7 @@
 //! is listed or got here, but they stay in the tree and so in exports and proofs, as in the reference.
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::cbor::Encoded;
 use shared::cid::Cid;
 use shared::link::LinkError;
@@ -120,15 +120,13 @@ pub fn list_records(connection: &Connection, did: &Did, listing: &Listing) -> Re
            WHERE "uri" > ?1 AND "uri" < ?2 AND "takedownRef" IS NULL ORDER BY "uri" DESC LIMIT ?3"#
     };
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params![above, below, listing.limit], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
-    })?;
+    let mut rows = statement.query(params![above, below, listing.limit])?;
     let mut records = Vec::new();
-    for row in rows {
-        let (uri, cid, content) = row?;
+    while let Some(row) = rows.next()? {
+        let (uri, cid) = (text(row, 0)?, text(row, 1)?);
         // A key that is none any more cannot be addressed either.
-        if let Ok(uri) = AtUri::parse(&uri) {
-            records.push(stored(uri, &cid, content)?);
+        if let Some(Ok(rkey)) = uri.strip_prefix(&first).map(RecordKey::parse) {
+            records.push(stored(AtUri::record(did, &listing.collection, &rkey), cid, row.get(2)?)?);
         }
     }
     Ok(records)
@@ -178,6 +176,11 @@ pub fn records_since(
         }
     }
     Ok(records)
+}
+
+/// The text in a column, where the database holds it.
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_str()?)
 }
 
 fn stored(uri: AtUri, cid: &str, content: Vec<u8>) -> Result<StoredRecord, ReadError> {

@@ -18,7 +18,8 @@ impl AtUri {
     /// The address of a record, by DID as all addresses that a server returns.
     #[must_use]
     pub fn record(did: &Did, collection: &Nsid, rkey: &RecordKey) -> Self {
-        Self(format!("{SCHEME}{did}/{collection}/{rkey}").into_boxed_str())
+        let parts = [SCHEME, did.as_str(), "/", collection.as_str(), "/", rkey.as_str()];
+        Self(parts.concat().into_boxed_str())
     }
 
     /// Whose repository it points into.
