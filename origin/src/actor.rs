@@ -250,6 +250,12 @@ impl Actors {
         open.kept.remove(did);
     }
 
+    /// Whether a store is kept open for the next use.
+    fn keeps(&self, store: &Arc<Store>) -> bool {
+        let open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.kept.get(store.did()).is_some_and(|(kept, _)| Arc::ptr_eq(kept, store))
+    }
+
     /// Forgets a store that is being deleted, also for those who hold it: the next one asked for is another.
     fn forget(&self, did: &Did) {
         let mut open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -75,7 +75,7 @@ impl Actors {
         // Events first, of all: where blobs are kept may be away, as it is for the others then.
         let mut looked_at = looked_at.into_iter();
         while let Some((did, told)) = looked_at.next() {
-            match self.sweep_blobs(&did, told).await {
+            match self.settle_blobs(&did).await {
                 Ok(()) if told => swept.told += 1,
                 Ok(()) => swept.dropped += 1,
                 Err(error) => {
@@ -117,19 +117,6 @@ impl Actors {
             blocking(move || store.db()?.write_blocking(drop_pending)).await?;
         }
         Ok(active)
-    }
-
-    /// Does what is left to do with files, and takes the account off the list.
-    async fn sweep_blobs(&self, did: &Did, told: bool) -> Result<(), WriteError> {
-        self.settle_blobs(did).await?;
-        if !told {
-            // A write that came meanwhile has it on the list again.
-            let writing = self.entry(did).lock().await;
-            if !writing.ready {
-                self.sequencer().mark_clean(did.clone());
-            }
-        }
-        Ok(())
     }
 
     /// Makes the head the account's own, if it is not: an empty commit at a new revision, signed with the present key.

@@ -100,9 +100,14 @@ impl Actors {
         };
         store.end_uploads(placed).await;
         fault::point("write.uploads-ended");
-        if let Err(error) = store.delete_released(&held).await {
-            tell(store.did(), &error);
-            self.tidy_later();
+        match store.delete_released(&held).await {
+            // Otherwise that is done when it is let go of.
+            Ok(()) if !self.keeps(&store) => store.retire(),
+            Ok(()) => {}
+            Err(error) => {
+                tell(store.did(), &error);
+                self.tidy_later();
+            }
         }
     }
 
@@ -121,11 +126,14 @@ impl Actors {
         let store = match self.store(did).await {
             Err(ActorError::NotFound(_)) => {
                 self.untidy().forget(did);
+                self.sequencer().mark_clean(did.clone());
                 return Ok(());
             }
             store => store?,
         };
         store.settle_blobs().await?;
+        // It may be another than the one that was told to be ready, and that was not done yet when it was let go of.
+        store.make_ready(&mut *store.lock().await).await?;
         store.retire();
         Ok(())
     }

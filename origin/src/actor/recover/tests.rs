@@ -144,3 +144,37 @@ fn a_revision_from_the_near_future_is_passed_and_one_from_the_far_future_is_not(
     let clock_went_back = Tid::from_parts(now + 100 * AHEAD_MICROS, 9);
     assert!(rev_above(clock_went_back, own, 1).unwrap() > clock_went_back);
 }
+
+/// Leaves a blob of an account to be deleted where it cannot be.
+async fn leave_a_blob(actors: &Actors, directory: &std::path::Path, n: usize) -> std::path::PathBuf {
+    let cid = shared::cid::Cid::of_raw(b"left");
+    let (store, listed) = (actors.store(&did(n)).await.unwrap(), cid.to_string());
+    let sql = "INSERT INTO headwater_released VALUES (?1)";
+    let listed = store.db().unwrap().write_blocking(|tx| -> Result<_, DbError> { Ok(tx.execute(sql, [listed])?) });
+    assert_eq!(listed.unwrap(), 1);
+    // A directory cannot be deleted as a file.
+    let place = directory.join("blocks").join(did(n).as_str()).join(cid.to_string());
+    std::fs::create_dir_all(&place).unwrap();
+    place
+}
+
+#[tokio::test]
+async fn every_event_is_told_before_a_blob_is_waited_for_and_what_fails_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    die(directory.path()).await;
+    // One open store: whatever is looked at makes it let go of another.
+    let actors = open(directory.path(), 1);
+    let places = [leave_a_blob(&actors, directory.path(), 1).await, leave_a_blob(&actors, directory.path(), 2).await];
+    let swept = actors.sweep(|_| Ok(true)).await.unwrap();
+    assert_eq!(swept, Swept { failed: 2, ..Swept::default() });
+    assert_eq!(verify_stream(&actors).await, [(did(1), 3), (did(2), 3)]);
+    assert_eq!(actors.sequencer().dirty().await.unwrap().len(), 2);
+    for place in &places {
+        std::fs::remove_dir(place).unwrap();
+        std::fs::write(place, "left").unwrap();
+    }
+    while !actors.sequencer().dirty().await.unwrap().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(places.iter().all(|place| !place.exists()));
+}
