@@ -2,11 +2,16 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
 
 use crate::environment;
 
@@ -69,6 +74,25 @@ impl Smtp {
                 return serde_json::from_str(&line).unwrap();
             }
         }
+    }
+
+    /// What a server has to know to send its mails here.
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        let url = format!("smtp://localhost:{}", self.port);
+        [
+            ("PDS_EMAIL_SMTP_URL", url.clone()),
+            ("PDS_EMAIL_FROM_ADDRESS", "pds@example.com".to_owned()),
+            ("PDS_MODERATION_EMAIL_SMTP_URL", url),
+            ("PDS_MODERATION_EMAIL_ADDRESS", "moderators@example.com".to_owned()),
+        ]
+    }
+
+    /// The URL at which a program of its own fetches the mails, each once.
+    pub async fn mailbox(self) -> String {
+        async fn next(State(smtp): State<Arc<Mutex<Smtp>>>) -> axum::Json<Value> {
+            axum::Json(smtp.lock().await.mail().await)
+        }
+        crate::serve(Router::new().route("/", get(next)).with_state(Arc::new(Mutex::new(self)))).await
     }
 
     /// Whether no mail comes for a while.

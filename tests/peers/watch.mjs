@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { IdResolver } from '@atproto/identity'
 import { decode } from '@atproto/lex-cbor'
-import { readCarWithRoot } from '@atproto/repo'
+import { readCarWithRoot, verifyCommitSig } from '@atproto/repo'
 import { parseAccount, parseCommitAuthenticated, parseIdentity, parseSync } from '@atproto/sync'
 import { Frame } from '@atproto/xrpc-server'
 
@@ -36,6 +36,8 @@ const handlers = {
     const { did, rev, cid, blocks, seq } = await parseSync(event)
     const commit = decode(blocks.get(cid))
     if (commit.rev !== rev || commit.did !== did) fail(seq, 'not the commit of this event')
+    const key = await idResolver.did.resolveAtprotoKey(did, true)
+    if (!(await verifyCommitSig(commit, key))) fail(seq, 'not signed by the key of the account')
     heads.set(did, { rev, data: commit.data })
     return { did, rev }
   },

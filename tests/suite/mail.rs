@@ -70,11 +70,16 @@ async fn post(pds: &Pds, method: &str, token: Option<&str>, input: Option<Value>
     (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
 }
 
-/// The code in a mail: the same in its text and its HTML.
-fn code(mail: &Value) -> String {
+/// The code in a mail of whichever server.
+pub(crate) fn mailed(mail: &Value) -> &str {
     let is_code = |word: &&str| word.len() == 11 && word.as_bytes()[5] == b'-' && word.to_uppercase() == *word;
     let text = mail["text"].as_str().unwrap();
-    let code = text.split_whitespace().find(is_code).unwrap_or_else(|| panic!("no code in {text}"));
+    text.split_whitespace().find(is_code).unwrap_or_else(|| panic!("no code in {text}"))
+}
+
+/// The code in a mail: the same in its text and its HTML.
+fn code(mail: &Value) -> String {
+    let code = mailed(mail);
     assert!(mail["html"].as_str().unwrap().contains(&format!(">{code}</p>")), "{mail}");
     code.to_owned()
 }

@@ -3,6 +3,7 @@
 mod caller;
 mod differential;
 mod drop_in;
+mod migration;
 mod official;
 mod read_after_write;
 mod watch;

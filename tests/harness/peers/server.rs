@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -54,8 +55,13 @@ impl Place {
     #[must_use]
     pub fn with_blobs_in(mut self, bucket: &Bucket) -> Self {
         self.environment.remove("PDS_BLOBSTORE_DISK_LOCATION");
-        self.environment.extend(bucket.environment().map(|(name, value)| (name.to_owned(), value)));
-        self
+        self.with_all(bucket.environment())
+    }
+
+    /// The same place with more variables.
+    #[must_use]
+    pub fn with_all<'a>(self, more: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        more.into_iter().fold(self, |place, (name, value)| place.with(name, &value))
     }
 
     /// The data directory.
@@ -127,7 +133,16 @@ pub fn plc_url(plc: &Plc) -> String {
     plc.url("").replace("127.0.0.1", "localhost")
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on, and that the system gives nobody by itself: those, from 32768 on, are of connections
+/// that come and go beside the test.
 pub(super) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Each process of tests begins elsewhere.
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(101));
+        let port = u16::try_from(10_000 + nth % 22_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -33,6 +33,12 @@ impl Watch {
         assert!(faults.is_empty(), "{faults:#?}");
         events(&lines)
     }
+
+    /// What it has found fault with, once it has found something.
+    pub(crate) async fn finds_fault(&self, what: &str) -> Vec<Value> {
+        let lines = self.0.wait_for(what, |lines| lines.iter().any(|line| is_fault(line))).await;
+        lines.iter().filter(|line| is_fault(line)).map(|line| event(line)).collect()
+    }
 }
 
 fn event(line: &str) -> Value {
