@@ -104,6 +104,7 @@ async fn a_copy_that_fails_publishes_nothing_and_can_be_asked_for_again() {
         Fault::Refuses(500, "InternalError", ""),
         Fault::Refuses(403, "AccessDenied", ""),
         Fault::Refuses(404, "NoSuchBucket", ""),
+        Fault::Refuses(404, "UserNotFound", ""),
         Fault::Cut,
     ] {
         bucket.fail(usize::MAX, fault.clone(), copies);

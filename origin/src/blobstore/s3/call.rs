@@ -232,3 +232,38 @@ pub(super) async fn in_time<T>(
 ) -> Result<T, S3Error> {
     tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(S3Error::Timeout { limit }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::api::Secret;
+
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_asked_by_its_path_or_by_a_name_of_its_own_behind_the_endpoints_path() {
+        for (endpoint, path_style, base, host) in [
+            ("https://s3.eu-west-1.amazonaws.com", false, "https://blobs.s3.eu-west-1.amazonaws.com", None),
+            ("https://abc.example.com/storage/v1/s3/", true, "https://abc.example.com/storage/v1/s3/blobs", None),
+            ("http://127.0.0.1:9000", true, "http://127.0.0.1:9000/blobs", Some("127.0.0.1:9000")),
+            ("http://[::1]:9000/", true, "http://[::1]:9000/blobs", Some("[::1]:9000")),
+        ] {
+            let config = S3 {
+                bucket: "blobs".to_owned(),
+                region: "auto".to_owned(),
+                endpoint: Url::parse(endpoint).unwrap(),
+                path_style,
+                access_key_id: "id".to_owned(),
+                secret_access_key: Secret::new("secret"),
+                session_token: None,
+                upload_timeout: Duration::from_secs(1),
+                request_timeout: Duration::from_secs(1),
+            };
+            let endpoint = Endpoint::new(&config).unwrap();
+            assert_eq!(endpoint.base, base);
+            let host = host.map_or_else(|| base.split('/').nth(2).unwrap().to_owned(), str::to_owned);
+            assert_eq!(endpoint.host, host);
+        }
+    }
+}

@@ -72,11 +72,13 @@ impl S3Error {
         }
     }
 
-    /// Whether there is nothing under the key, in a bucket that is there.
+    /// Whether there is nothing under the key, in a bucket that is there. Other things that are not there, such as the
+    /// bucket or whose key it is asked with, are refused by the same status.
     pub(super) fn is_no_such_key(&self) -> bool {
-        // What has no code is not known to come from a bucket.
         match self {
-            Self::Refused { status: StatusCode::NOT_FOUND, code, .. } => !code.is_empty() && code != "NoSuchBucket",
+            Self::Refused { status: StatusCode::NOT_FOUND, code, .. } => {
+                matches!(code.as_str(), "NoSuchKey" | "NoSuchUpload")
+            }
             _ => false,
         }
     }

@@ -50,7 +50,7 @@ impl S3Error {
                         "there is no bucket {bucket} at {endpoint}: look at PDS_BLOBSTORE_S3_BUCKET and {ENDPOINT}{style}"
                     )
                 }
-                ("InvalidAccessKeyId" | "NotSignedUp", _) => {
+                ("InvalidAccessKeyId" | "NotSignedUp" | "XAdminUserNotFound", _) => {
                     format!("the server does not know the key {access_key_id}: look at PDS_BLOBSTORE_S3_ACCESS_KEY_ID")
                 }
                 ("SignatureDoesNotMatch", _) => format!(
