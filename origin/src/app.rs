@@ -34,6 +34,7 @@ use crate::mail::Mailer;
 use crate::pipethrough::Pipethrough;
 use crate::random;
 use crate::rate_limit::RateLimiter;
+use crate::rotation::RotationKey;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
 use crate::streams::Streams;
 use crate::xrpc;
@@ -66,6 +67,7 @@ struct Inner {
     /// What earlier processes had not finished when this one began, until it is seen to.
     left_over: Mutex<Vec<(Did, Work)>>,
     mailer: Mailer,
+    rotation_key: RotationKey,
     /// The port that is listened on, once one is.
     port: OnceLock<u16>,
     // Last, so that nobody else has the directory while anything above closes.
@@ -125,6 +127,7 @@ impl App {
         let pipethrough = Pipethrough::new(&config.network)?;
         let catalog = Catalog::builtin();
         let mailer = Mailer::new(&config);
+        let rotation_key = RotationKey::new(&config.secrets.plc_rotation_key)?;
         let rate_limiter = config.rate_limits.clone().map(RateLimiter::new);
         let (port, streams) = (OnceLock::new(), Streams::default());
         // Now: what is noted later is this process's own.
@@ -139,6 +142,7 @@ impl App {
             feed,
             catalog,
             mailer,
+            rotation_key,
             streams,
             pipethrough,
             rate_limiter,
@@ -184,6 +188,12 @@ impl App {
     #[must_use]
     pub fn feed(&self) -> &Feed {
         &self.inner.feed
+    }
+
+    /// The key that signs did:plc operations.
+    #[must_use]
+    pub fn rotation_key(&self) -> &RotationKey {
+        &self.inner.rotation_key
     }
 
     /// The record types that are known.

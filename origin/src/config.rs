@@ -28,7 +28,7 @@ use crate::db::{self, Synchronous};
 use crate::mail::SmtpServer;
 pub use blobs::{Blobs, S3};
 pub use edge::Edge;
-pub use secrets::{SECRETS_FILE, Secrets};
+pub use secrets::{KmsConfig, RotationKeyConfig, SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
 
 const MIB: u64 = 1024 * 1024;

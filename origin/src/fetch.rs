@@ -198,11 +198,16 @@ impl Client {
     /// # Errors
     /// [`FetchError`].
     pub async fn post_json(&self, url: Url, json: Vec<u8>, bounds: Bounds) -> Result<Answer, FetchError> {
-        let exchange = async {
-            let json_type = HeaderValue::from_static("application/json");
-            let request = self.request(Method::POST, url)?.header(CONTENT_TYPE, json_type).body(json);
-            read(request.send().await.map_err(exchange_error)?, bounds.body).await
-        };
+        let json_type = HeaderValue::from_static("application/json");
+        Self::send(self.request(Method::POST, url)?.header(CONTENT_TYPE, json_type).body(json), bounds).await
+    }
+
+    /// Sends a request of [`Self::request`] and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn send(request: RequestBuilder, bounds: Bounds) -> Result<Answer, FetchError> {
+        let exchange = async { read(request.send().await.map_err(exchange_error)?, bounds.body).await };
         bounds.in_time(exchange).await
     }
 

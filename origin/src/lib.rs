@@ -23,6 +23,7 @@
 //! - [`feed`]: what the edge in front of the server is told and asks.
 //! - [`identity`]: DIDs and handles, resolved and cached; the did:plc directory. [`fetch`]: asking other servers within
 //!   bounds; [`pipethrough`]: passing their answers on. [`crawlers`]: telling relays that there is news.
+//! - [`rotation`]: the key that signs did:plc operations; `aws`: signatures of requests to AWS.
 //! - [`mail`]: what is written to the owners of accounts, and how it gets out.
 //! - `coding`: compressed bodies. `files`: names in directories that stay. `fault`: where tests let the process die.
 //! - [`db`]: SQLite, opened and run off the async threads.
@@ -87,6 +88,7 @@ pub mod actor;
 pub mod announce;
 pub mod app;
 pub mod auth;
+mod aws;
 pub mod blobstore;
 mod client_address;
 mod coding;
@@ -106,6 +108,7 @@ pub mod mail;
 pub mod pipethrough;
 pub mod random;
 mod rate_limit;
+pub mod rotation;
 pub mod sequencer;
 mod serve;
 pub mod streams;

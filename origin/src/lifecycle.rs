@@ -31,6 +31,7 @@ use crate::db::DbError;
 use crate::fault;
 use crate::identity::ResolveError;
 use crate::identity::plc::DirectoryError;
+use crate::rotation::KmsError;
 use crate::sequencer::SequenceError;
 use crate::time::Pauses;
 
@@ -66,6 +67,9 @@ pub enum LifecycleError {
     /// The did:plc directory refuses, or is not reached.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The key of did:plc operations cannot be used.
+    #[error(transparent)]
+    RotationKey(#[from] KmsError),
     /// The DID cannot be resolved.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -186,7 +190,7 @@ async fn told(app: &App, account: Account) -> Result<Account, LifecycleError> {
 /// The operation by which a DID's document becomes `state`, after the last one, by this server's own key.
 async fn update(app: &App, did: &Did, state: State) -> Result<Operation, LifecycleError> {
     let last = app.identity().directory().last_operation(did).await?.ok_or(DocumentFault::Missing)?;
-    Ok(Body::update(state, &last.cid()).sign(&app.config().secrets.plc_rotation_key))
+    Ok(app.rotation_key().sign(Body::update(state, &last.cid())).await?)
 }
 
 /// Sends an operation to the directory. If it is not known whether it arrived, the log is asked.

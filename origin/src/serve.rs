@@ -4,6 +4,7 @@
 //! the system chose and a channel. Once the signal comes no new connection is accepted, requests under way are finished,
 //! and idle connections and streams are closed; what is still under way after [`DRAIN_LIMIT`] is abandoned.
 
+use std::error::Error;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
@@ -66,6 +67,9 @@ async fn take_commands(app: App) {
 
 /// What is done while requests are answered: what an earlier process left, and then sweeping, again and again.
 async fn beside_requests(app: App) {
+    if let Err(error) = app.rotation_key().public_key().await {
+        tracing::error!(error = &error as &dyn Error, "identities cannot be made or changed");
+    }
     app.finish_earlier().await;
     loop {
         app.sweep_uploads().await;

@@ -116,6 +116,15 @@ impl Signature {
         bytes.try_into().map(Self).map_err(|_| CryptoError::SignatureLength { len: bytes.len() })
     }
 
+    /// Takes a secp256k1 signature in DER, as hardware and key services give it, and brings it to its low-S form.
+    ///
+    /// # Errors
+    /// [`CryptoError::Mismatch`] for what is no such signature.
+    pub fn from_k256_der(der: &[u8]) -> Result<Self, CryptoError> {
+        let signature = k256::ecdsa::Signature::from_der(der).map_err(|_| CryptoError::Mismatch)?;
+        Ok(Self(signature.normalize_s().to_bytes().into()))
+    }
+
     /// The raw form.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {

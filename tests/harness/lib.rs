@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub mod bucket;
 mod edge;
 pub mod environment;
+pub mod kms;
 mod pds;
 pub mod peers;
 pub mod plc;

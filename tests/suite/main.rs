@@ -20,6 +20,7 @@ mod health;
 mod identity;
 mod import;
 mod invite;
+mod kms;
 mod lifecycle;
 mod mail;
 mod memory;

@@ -23,7 +23,6 @@ mod call;
 mod error;
 mod explain;
 mod intake;
-mod sign;
 mod xml;
 
 use std::collections::{BTreeSet, HashMap};

@@ -14,9 +14,10 @@ use std::process;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use shared::api::Secret;
 use shared::crypto::{Curve, SigningKey};
+use url::Url;
 
 use super::Purpose;
-use super::variables::Variables;
+use super::variables::{Variables, http_url};
 use crate::files::{make_directory, sync_directory};
 use crate::random;
 
@@ -35,24 +36,89 @@ pub struct Secrets {
     pub jwt: Secret,
     /// `PDS_ADMIN_PASSWORD`: the password of `admin` in Basic authentication. Required, but see the module.
     pub admin_password: Secret,
-    /// `PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX`: the key that signs did:plc operations, 32 bytes in hex. Required, but
-    /// see the module.
-    pub plc_rotation_key: SigningKey,
+    /// The key that signs did:plc operations. Required, but see the module.
+    pub plc_rotation_key: RotationKeyConfig,
+}
+
+/// Where the key that signs did:plc operations is.
+#[derive(Clone, Debug)]
+pub enum RotationKeyConfig {
+    /// `PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX`: 32 bytes in hex.
+    Held(SigningKey),
+    /// `PDS_PLC_ROTATION_KEY_KMS_KEY_ID`: in AWS KMS.
+    Kms(KmsConfig),
+}
+
+/// A key in AWS KMS, and the right to use it.
+#[derive(Clone, Debug)]
+pub struct KmsConfig {
+    /// `PDS_PLC_ROTATION_KEY_KMS_KEY_ID`: the key's id, ARN, or alias.
+    pub key_id: String,
+    /// `AWS_REGION` or `AWS_DEFAULT_REGION`; without them, the ARN's.
+    pub region: String,
+    /// `AWS_ENDPOINT_URL_KMS` or `AWS_ENDPOINT_URL`; without them, the region's.
+    pub endpoint: Url,
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: Secret,
+    /// `AWS_SESSION_TOKEN`, of a right that is lent.
+    pub session_token: Option<Secret>,
+}
+
+impl KmsConfig {
+    fn read(variables: &mut Variables, key_id: String) -> Option<Self> {
+        let mut first = |names: [&'static str; 2]| {
+            let [one, other] = names.map(|name| variables.text(name));
+            one.or(other)
+        };
+        let region = first(["AWS_REGION", "AWS_DEFAULT_REGION"]);
+        let elsewhere = first(["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]);
+        // `arn:aws:kms:REGION:ACCOUNT:key/ID`.
+        let of_arn = || key_id.strip_prefix("arn:")?.split(':').nth(2).map(str::to_owned);
+        let region = region.or_else(of_arn).filter(|region| is_name(region));
+        if region.is_none() {
+            variables.problem(format!("{ROTATION_KMS} is set, so AWS_REGION must be, too"));
+        }
+        let endpoint = elsewhere.or_else(|| Some(format!("https://kms.{}.amazonaws.com/", region.as_deref()?)));
+        let url = endpoint.as_deref().and_then(http_url);
+        if let (None, Some(endpoint)) = (&url, endpoint) {
+            variables.problem(format!("KMS is at \"{endpoint}\", which is not a URL with http or https"));
+        }
+        let [access_key_id, secret_access_key, session_token] =
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| variables.text(name));
+        if access_key_id.is_none() || secret_access_key.is_none() {
+            variables
+                .problem(format!("{ROTATION_KMS} is set, so AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be, too"));
+        }
+        Some(Self {
+            key_id,
+            region: region?,
+            endpoint: url?,
+            access_key_id: access_key_id?,
+            secret_access_key: Secret::new(secret_access_key?),
+            session_token: session_token.map(Secret::new),
+        })
+    }
+}
+
+/// Whether a region is nothing but that, since it becomes part of a host's name.
+fn is_name(region: &str) -> bool {
+    !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 impl Secrets {
     /// Reads the secrets; `directory` is where missing ones are kept, `None` where none may be missing. A `purpose` that
     /// is only to look makes them up and keeps nothing.
     pub(super) fn read(variables: &mut Variables, directory: Option<&Path>, purpose: Purpose) -> Option<Self> {
+        let in_kms = variables.text(ROTATION_KMS);
         let mut given = [JWT, ADMIN, ROTATION].map(|name| (name, variables.text(name)));
-        if variables.text(ROTATION_KMS).is_some() {
-            variables.problem(if variables.is_set(ROTATION) {
-                format!("{ROTATION_KMS} and {ROTATION} are both set")
-            } else {
-                format!("{ROTATION_KMS} is set, but this server cannot use a KMS yet: set {ROTATION}")
-            });
+        if in_kms.is_some() && variables.is_set(ROTATION) {
+            variables.problem(format!("{ROTATION_KMS} and {ROTATION} are both set"));
             return None;
         }
+        // Where the rotation key is elsewhere, none is missing here.
+        let given = if in_kms.is_some() { &mut given[..2] } else { &mut given[..] };
         if let Some(directory) = directory
             && given.iter().any(|(_, value)| value.is_none())
         {
@@ -60,25 +126,31 @@ impl Secrets {
                 // A start that is refused anyway makes no file.
                 return None;
             }
-            match Made::open_or_make(directory, &given, purpose) {
-                Ok(made) => made.fill(directory, &mut given, variables),
+            match Made::open_or_make(directory, given, purpose) {
+                Ok(made) => made.fill(directory, given, variables),
                 Err(error) => variables.problem(error),
             }
         }
-        for (name, value) in &given {
+        for (name, value) in given.iter() {
             if value.is_none() {
                 variables.problem(format!("{name} is not set"));
             }
         }
-        let [(_, jwt), (_, admin_password), (_, rotation)] = given;
-        let plc_rotation_key = rotation.and_then(|hex| {
+        let mut taken =
+            |name: &str| given.iter_mut().find(|(other, _)| *other == name).and_then(|(_, value)| value.take());
+        let (jwt, admin_password, rotation) = (taken(JWT), taken(ADMIN), taken(ROTATION));
+        let held = rotation.and_then(|hex| {
             let key = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok();
             let key = key.and_then(|bytes| SigningKey::from_bytes(Curve::K256, &bytes).ok());
             if key.is_none() {
                 variables.problem(format!("{ROTATION} is not a k256 private key of 64 hex characters"));
             }
-            key
+            key.map(RotationKeyConfig::Held)
         });
+        let plc_rotation_key = match in_kms {
+            Some(key_id) => KmsConfig::read(variables, key_id).map(RotationKeyConfig::Kms),
+            None => held,
+        };
         Some(Self {
             jwt: Secret::new(jwt?),
             admin_password: Secret::new(admin_password?),

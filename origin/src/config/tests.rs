@@ -30,6 +30,14 @@ fn good(more: &[(&str, &str)]) -> Config {
     config.unwrap_or_else(|| panic!("{:?}", variables.problems))
 }
 
+/// The rotation key, which the server holds.
+fn held(config: &Config) -> [u8; 32] {
+    match &config.secrets.plc_rotation_key {
+        RotationKeyConfig::Held(key) => key.to_bytes(),
+        RotationKeyConfig::Kms(kms) => panic!("{kms:?}"),
+    }
+}
+
 fn problem(more: &[(&str, &str)]) -> String {
     let (config, variables) = with(more);
     assert!(config.is_none(), "{more:?}");
@@ -59,7 +67,7 @@ fn the_defaults_are_the_references() {
     assert_eq!(config.sign_up, SignUp::Invite { interval: None, epoch_millis: 0 });
     assert!(config.rate_limits.is_none() && config.crawlers.is_empty() && config.services.report.is_none());
     assert_eq!(config.secrets.jwt.expose(), "jwt secret ");
-    assert_eq!(config.secrets.plc_rotation_key.to_bytes()[31], 1);
+    assert_eq!(held(&config)[31], 1);
 }
 
 #[test]
@@ -122,7 +130,7 @@ fn what_cannot_be_used_is_refused() {
         (vec![("PDS_PLC_ROTATION_KEY_KMS_KEY_ID", "k")], "both set"),
         (
             vec![("PDS_PLC_ROTATION_KEY_KMS_KEY_ID", "k"), ("PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX", "")],
-            "cannot use a KMS yet",
+            "so AWS_REGION must be, too",
         ),
         (vec![("PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX", "00")], "64 hex characters"),
         (vec![("PDS_EMAIL_SMTP_URL", "smtp://localhost")], "PDS_EMAIL_FROM_ADDRESS"),
@@ -246,7 +254,7 @@ fn localhost_starts_without_configuration_and_keeps_its_secrets() {
     assert_eq!(first.public_url(2600), "http://localhost:2583");
     assert_eq!(local(&data, &[("PDS_PORT", "0")]).unwrap().public_url(2600), "http://localhost:2600");
     assert_eq!(first.handles.domains, [".test"]);
-    assert!(matches!(first.storage.blobs, Blobs::Disk { location, .. } if location == data.join("blocks")));
+    assert!(matches!(first.storage.blobs, Blobs::Disk { ref location, .. } if *location == data.join("blocks")));
     assert_eq!((first.secrets.jwt.expose().len(), first.secrets.admin_password.expose().len()), (32, 32));
     let mode = fs::metadata(data.join(SECRETS_FILE)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -255,7 +263,7 @@ fn localhost_starts_without_configuration_and_keeps_its_secrets() {
     fs::write(data.join("account.sqlite"), "").unwrap();
     let again = local(&data, &[("PDS_ADMIN_PASSWORD", "mine")]).unwrap();
     assert_eq!(again.secrets.jwt.expose(), first.secrets.jwt.expose());
-    assert_eq!(again.secrets.plc_rotation_key.to_bytes(), first.secrets.plc_rotation_key.to_bytes());
+    assert_eq!(held(&again), held(&first));
     assert_eq!(again.secrets.admin_password.expose(), "mine");
 }
 
@@ -331,4 +339,35 @@ fn mail_is_sent_as_the_references_variables_say() {
     let (_, variables) =
         with(&[("PDS_EMAIL_SMTP_URL", "smtp://localhost?greetingTimeout=1"), ("PDS_EMAIL_FROM_ADDRESS", "a@b.co")]);
     assert_eq!(variables.warnings, ["the parameter greetingTimeout in PDS_EMAIL_SMTP_URL has no effect"]);
+}
+
+#[test]
+fn a_rotation_key_may_be_in_kms() {
+    const KMS: &str = "PDS_PLC_ROTATION_KEY_KMS_KEY_ID";
+    const RIGHT: [(&str, &str); 3] = [
+        ("PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX", ""),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "s"),
+    ];
+    let of = |more: &[(&str, &str)]| {
+        let config = good(&[&RIGHT, more].concat());
+        let RotationKeyConfig::Kms(kms) = config.secrets.plc_rotation_key else { panic!("{more:?}") };
+        (kms.region, kms.endpoint.to_string())
+    };
+    let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
+    let at = |region: &str| (region.to_owned(), format!("https://kms.{region}.amazonaws.com/"));
+    assert_eq!(of(&[(KMS, arn)]), at("eu-west-1"));
+    assert_eq!(of(&[(KMS, arn), ("AWS_DEFAULT_REGION", "us-east-2")]), at("us-east-2"));
+    assert_eq!(of(&[(KMS, "alias/plc"), ("AWS_REGION", "us-east-1")]), at("us-east-1"));
+    let elsewhere = [(KMS, arn), ("AWS_ENDPOINT_URL", "http://a.test:1"), ("AWS_ENDPOINT_URL_KMS", "http://b.test:2/")];
+    assert_eq!(of(&elsewhere).1, "http://b.test:2/");
+    for (more, expected) in [
+        (vec![RIGHT[1], RIGHT[2], (KMS, "alias/plc")], "so AWS_REGION must be, too"),
+        (vec![RIGHT[1], RIGHT[2], (KMS, "arn:aws:kms:a/b:1:key/2")], "so AWS_REGION must be, too"),
+        (vec![RIGHT[2], (KMS, arn)], "so AWS_ACCESS_KEY_ID and"),
+        (vec![RIGHT[1], RIGHT[2], (KMS, arn), ("AWS_ENDPOINT_URL_KMS", "kms")], "KMS is at \"kms\""),
+    ] {
+        let text = problem(&[&RIGHT[..1], &more].concat());
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
 }

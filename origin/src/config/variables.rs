@@ -19,8 +19,15 @@ use super::names::{LATER, closest};
 /// The prefixes of the variables that are the server's own: the reference's, and Headwater's.
 const PREFIXES: [&str; 2] = ["PDS_", "HEADWATER_EDGE_"];
 /// The variables that are other programs', too: nothing is said of them where they are not used.
-const SHARED: [&str; 5] =
-    ["AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+const SHARED: [&str; 7] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_KMS",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+];
 
 /// The variables, which of them have been asked for, and what was found.
 #[derive(Debug, Default)]

@@ -51,7 +51,10 @@ pub(super) async fn create(
         None => None,
     };
     let resumed = left.is_some();
-    let identity = left.map_or_else(|| NewIdentity::new(app, wanted, &granted.handle), Ok)?;
+    let identity = match left {
+        Some(identity) => identity,
+        None => NewIdentity::new(app, wanted, &granted.handle).await?,
+    };
     Making { app, granted, identity, attempt: Some(attempt), resumed }.make().await
 }
 
@@ -77,7 +80,7 @@ async fn left_of(
     };
     app.actors().release(did);
     let left = match key {
-        Ok(key) => Some(NewIdentity::of(app, wanted, handle, key)?),
+        Ok(key) => Some(NewIdentity::again(app, wanted, handle, key, did, genesis.as_ref()).await?),
         Err(ActorError::NotFound(_) | ActorError::Key { .. }) => None,
         Err(error) => return Err(error.into()),
     };

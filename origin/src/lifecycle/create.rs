@@ -55,7 +55,7 @@ pub async fn create(
         return attempt::create(app, wanted, requester, attempt).await;
     }
     let granted = Granted::to(app, wanted, requester).await?;
-    let identity = NewIdentity::new(app, wanted, &granted.handle)?;
+    let identity = NewIdentity::new(app, wanted, &granted.handle).await?;
     Making { app, granted, identity, attempt: None, resumed: false }.make().await
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn undo(app: &App, did: &Did, genesis: Option<&Cid>) -> Result<
     if let Some(genesis) = genesis {
         let last = app.identity().directory().last_operation(did).await?;
         if last.is_some_and(|last| last.cid() == *genesis) {
-            let tombstone = Body::tombstone(genesis).sign(&app.config().secrets.plc_rotation_key);
+            let tombstone = app.rotation_key().sign(Body::tombstone(genesis)).await?;
             submit(app, did, &tombstone).await?;
         }
     }
@@ -151,13 +151,34 @@ pub(super) struct NewIdentity {
 }
 
 impl NewIdentity {
-    pub(super) fn new(app: &App, wanted: &CreateAccount, handle: &Handle) -> Result<Self, LifecycleError> {
+    pub(super) async fn new(app: &App, wanted: &CreateAccount, handle: &Handle) -> Result<Self, LifecycleError> {
         let key = SigningKey::from_bytes(Curve::K256, &random::bytes::<32>()).map_err(LifecycleError::Key)?;
-        Self::of(app, wanted, handle, key)
+        Self::of(app, wanted, handle, key).await
     }
 
-    /// The DID that is brought, or the one that this key has here: for the same key the same one.
-    pub(super) fn of(
+    /// What an attempt that broke off had, if it is still to be had: the operation that the directory has taken already, else
+    /// the one that is signed again, which is another where the rotation key is in KMS.
+    pub(super) async fn again(
+        app: &App,
+        wanted: &CreateAccount,
+        handle: &Handle,
+        key: SigningKey,
+        did: &Did,
+        genesis: Option<&Cid>,
+    ) -> Result<Self, LifecycleError> {
+        let same = Self::of(app, wanted, handle, key).await?;
+        if same.genesis().as_ref() == genesis || wanted.did.is_some() {
+            return Ok(same);
+        }
+        let taken = app.identity().directory().last_operation(did).await?;
+        Ok(match taken.filter(|taken| Some(&taken.cid()) == genesis && taken.state() == same.state()) {
+            Some(taken) => Self { key: same.key, did: did.clone(), operation: Some(taken) },
+            None => same,
+        })
+    }
+
+    /// The DID that is brought, or the one that this key has here.
+    pub(super) async fn of(
         app: &App,
         wanted: &CreateAccount,
         handle: &Handle,
@@ -166,16 +187,20 @@ impl NewIdentity {
         if let Some(did) = &wanted.did {
             return Ok(Self { key, did: did.clone(), operation: None });
         }
-        let own = &app.config().secrets.plc_rotation_key;
+        let own = app.rotation_key().public_key().await?;
         let recovery = wanted.recovery_key.as_deref().map(PublicKey::from_did_key).transpose();
         let recovery = recovery.map_err(LifecycleError::RecoveryKey)?;
         // Those who may overrule this server come before it.
         let rotation: Vec<_> =
-            [recovery, app.config().identity.recovery_key, Some(own.public_key())].into_iter().flatten().collect();
+            [recovery, app.config().identity.recovery_key, Some(own)].into_iter().flatten().collect();
         let state = State::of_account(&rotation, &key.public_key(), handle, &app.public_url());
-        let operation = Body::genesis(state).sign(own);
+        let operation = app.rotation_key().sign(Body::genesis(state)).await?;
         let did = operation.did()?;
         Ok(Self { key, did, operation: Some(operation) })
+    }
+
+    fn state(&self) -> Option<State> {
+        self.operation.as_ref().and_then(Operation::state)
     }
 
     pub(super) fn genesis(&self) -> Option<Cid> {

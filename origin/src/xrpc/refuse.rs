@@ -26,6 +26,7 @@ use crate::identity::ResolveError;
 use crate::identity::plc::DirectoryError;
 use crate::lifecycle::LifecycleError;
 use crate::mail::{CodeError, MailError};
+use crate::rotation::KmsError;
 
 impl From<Refusal> for XrpcError {
     fn from(Refusal { name, message }: Refusal) -> Self {
@@ -184,6 +185,7 @@ impl From<LifecycleError> for XrpcError {
             LifecycleError::Write(error) => error.into(),
             LifecycleError::Announce(error) => error.into(),
             LifecycleError::Directory(error) => error.into(),
+            LifecycleError::RotationKey(error) => error.into(),
             LifecycleError::Resolve(error) => error.into(),
             error @ (LifecycleError::Document(_)
             | LifecycleError::OtherHandle
@@ -267,6 +269,12 @@ impl From<CodeError> for XrpcError {
             CodeError::Account(error) => error.into(),
             CodeError::Mail(error) => error.into(),
         }
+    }
+}
+
+impl From<KmsError> for XrpcError {
+    fn from(error: KmsError) -> Self {
+        Self::upstream("The key of PLC operations cannot be used").caused_by(error)
     }
 }
 

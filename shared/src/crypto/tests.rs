@@ -210,3 +210,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_signature_in_der_is_taken_in_its_low_form() {
+    use k256::ecdsa::Signature as Raw;
+    let key = SigningKey::from_bytes(Curve::K256, &[7; 32]).unwrap();
+    for message in [&b"one"[..], b"two", b"three"] {
+        let low = key.sign(message);
+        let raw = Raw::from_slice(low.as_bytes()).unwrap();
+        let high = Raw::from_scalars(raw.r(), -*raw.s()).unwrap();
+        assert_ne!(high, raw);
+        for form in [raw, high] {
+            assert_eq!(Signature::from_k256_der(form.to_der().as_bytes()).unwrap(), low);
+        }
+    }
+    for bad in [&b""[..], &[0x30, 0x06, 2, 1, 0, 2, 1, 0], &[7; 64]] {
+        assert!(Signature::from_k256_der(bad).is_err(), "{bad:?}");
+    }
+}

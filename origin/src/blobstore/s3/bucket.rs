@@ -18,8 +18,8 @@ use reqwest::{Method, Response, StatusCode};
 
 use super::call::{Ask, Endpoint, Twice, in_time};
 use super::error::S3Error;
-use super::sign::encode_path;
 use super::xml::{self, Listed, Parts, Uploads};
+use crate::aws::encode_path;
 use crate::config::S3;
 use crate::fetch::ClientError;
 

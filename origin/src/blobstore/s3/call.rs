@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::error::S3Error;
-use super::sign::{Signer, ToSign, encode_path, encode_query, timestamp};
 use super::xml;
+use crate::aws::{Signer, ToSign, encode_path, encode_query, timestamp};
 use crate::config::S3;
 use crate::fetch::{Client, ClientError, Reach};
 use crate::random;
@@ -88,6 +88,7 @@ impl Endpoint {
             base: url.as_str().trim_end_matches('/').to_owned(),
             host,
             signer: Signer {
+                service: "s3",
                 region: config.region.clone(),
                 access_key_id: config.access_key_id.clone(),
                 secret_access_key: config.secret_access_key.clone(),

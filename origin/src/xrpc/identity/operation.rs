@@ -26,7 +26,7 @@ pub(in super::super) async fn get_recommended_did_credentials(
     Call { app, caller, .. }: Call<Caller>,
 ) -> Answer<Json<GetRecommendedDidCredentialsOutput>> {
     let home = Home::of(&app, &caller.did).await?;
-    let own = app.config().secrets.plc_rotation_key.public_key();
+    let own = app.rotation_key().public_key().await?;
     let rotation_keys = app.config().identity.recovery_key.iter().chain([&own]).map(PublicKey::to_did_key).collect();
     let pds: Map = [("type", PDS_TYPE), ("endpoint", &home.pds)].into_iter().collect();
     Ok(Json(GetRecommendedDidCredentialsOutput {
@@ -58,7 +58,7 @@ pub(in super::super) async fn sign_plc_operation(
     let last = last.ok_or_else(|| XrpcError::invalid_request("Did is not registered"))?;
     let state = last.state().ok_or_else(|| XrpcError::invalid_request("Did is tombstoned"))?;
     let operation = Body::update(changed(&did, &state, input)?, &last.cid());
-    let operation = operation.sign(&app.config().secrets.plc_rotation_key);
+    let operation = app.rotation_key().sign(operation).await?;
     operation.check_limits().map_err(|error| refusal(&error))?;
     app.accounts().use_email_token(&did, Purpose::PlcOperation, &code).await?;
     Ok(Json(SignPlcOperationOutput { operation: operation.to_value() }))
@@ -72,7 +72,7 @@ pub(in super::super) async fn submit_plc_operation(
     let operation = Operation::from_value(input.operation).ok().filter(|it| matches!(it.body(), Body::Update { .. }));
     let operation = operation.ok_or_else(|| XrpcError::invalid_request("Invalid operation"))?;
     let state = operation.state().unwrap_or_default();
-    let own = app.config().secrets.plc_rotation_key.public_key().to_did_key();
+    let own = app.rotation_key().public_key().await?.to_did_key();
     Home::of(&app, &did).await?.check(&state, &own).map_err(XrpcError::invalid_request)?;
     only_plc(&did)?;
     Ok(lifecycle::change_identity(&app, &did, &operation).await?)

@@ -1,4 +1,5 @@
-//! Signatures of requests, version 4: what shows a bucket whose request it is, and that nothing of it was changed.
+//! Signatures of requests to AWS and to what speaks as it does, version 4: what shows a service whose request it is, and that
+//! nothing of it was changed.
 //!
 //! Pure: the time is given. The signature is in a header, since a URL that is signed is a secret that ends in logs, and
 //! since that is the form that every server takes. Method, path, query, host, the headers given, and the SHA-256 of the
@@ -24,27 +25,29 @@ const PATH: &AsciiSet = &PARAMETER.remove(b'/');
 
 /// Who signs, and for where.
 #[derive(Clone, Debug)]
-pub(super) struct Signer {
-    pub(super) region: String,
-    pub(super) access_key_id: String,
-    pub(super) secret_access_key: Secret,
+pub(crate) struct Signer {
+    /// The name of the service, such as `s3`.
+    pub(crate) service: &'static str,
+    pub(crate) region: String,
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: Secret,
 }
 
 /// What is signed. The headers are in the order of their names, `host` among them.
 #[derive(Debug)]
-pub(super) struct ToSign<'a> {
-    pub(super) method: &'a str,
-    pub(super) url: &'a Url,
-    pub(super) headers: &'a [(HeaderName, String)],
+pub(crate) struct ToSign<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a Url,
+    pub(crate) headers: &'a [(HeaderName, String)],
     /// The body's SHA-256, in hex.
-    pub(super) body: &'a str,
+    pub(crate) body: &'a str,
     /// When, as [`timestamp`] has it.
-    pub(super) at: &'a str,
+    pub(crate) at: &'a str,
 }
 
 impl Signer {
     /// The value of the header `authorization`.
-    pub(super) fn authorization(&self, ToSign { method, url, headers, body, at }: &ToSign<'_>) -> String {
+    pub(crate) fn authorization(&self, ToSign { method, url, headers, body, at }: &ToSign<'_>) -> String {
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(";");
         let mut canonical = format!("{method}\n{}\n{}\n", url.path(), url.query().unwrap_or_default());
@@ -55,10 +58,10 @@ impl Signer {
         let _infallible = write!(canonical, "\n{names}\n{body}");
 
         let day = at.get(..8).unwrap_or_default();
-        let scope = format!("{day}/{}/s3/aws4_request", self.region);
+        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let text = format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{}", HEXLOWER.encode(&Sha256::digest(canonical)));
         let mut key = mac(format!("AWS4{}", self.secret_access_key.expose()).as_bytes(), day);
-        for step in [self.region.as_str(), "s3", "aws4_request"] {
+        for step in [self.region.as_str(), self.service, "aws4_request"] {
             key = mac(&key, step);
         }
         let signature = HEXLOWER.encode(&mac(&key, &text));
@@ -75,19 +78,19 @@ fn mac(key: &[u8], text: &str) -> [u8; 32] {
 }
 
 /// A moment as signatures have it: `YYYYMMDDTHHMMSSZ`.
-pub(super) fn timestamp(micros: i64) -> String {
+pub(crate) fn timestamp(micros: i64) -> String {
     let at = Datetime::from_unix_micros(micros);
     let (second, _) = at.as_str().split_once('.').unwrap_or((at.as_str(), ""));
     second.chars().filter(|character| !matches!(character, '-' | ':')).chain(['Z']).collect()
 }
 
 /// A key as a path has it.
-pub(super) fn encode_path(key: &str) -> String {
+pub(crate) fn encode_path(key: &str) -> String {
     utf8_percent_encode(key, PATH).to_string()
 }
 
 /// Parameters as a query has them: in the order of their names.
-pub(super) fn encode_query(parameters: &[(&str, &str)]) -> String {
+pub(crate) fn encode_query(parameters: &[(&str, &str)]) -> String {
     let encode = |text| utf8_percent_encode(text, PARAMETER);
     let mut encoded: Vec<String> =
         parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
@@ -104,6 +107,7 @@ mod tests {
 
     fn signature(method: &str, path: &str, query: &str, body: &str, headers: &[(&'static str, &str)]) -> String {
         let signer = Signer {
+            service: "s3",
             region: "us-east-1".to_owned(),
             access_key_id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
             secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
