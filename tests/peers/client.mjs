@@ -1,13 +1,15 @@
 // Drives the server at URL with the official client, as applications do, and verifies with the official libraries what it
 // exports. Ends with an error at the first thing that is not as it should be. Says which methods it has called with success.
 import assert from 'node:assert/strict'
-import { DatabaseSync } from 'node:sqlite'
 import { AtpAgent } from '@atproto/api'
 import { IdResolver } from '@atproto/identity'
 import { verifyProofs, verifyRecords, verifyRepoCar } from '@atproto/repo'
 import { CID } from 'multiformats'
+import { codeIn, mailbox } from './mailbox.mjs'
 
-const [url, plcUrl, adminPassword, directory, view] = process.argv.slice(2)
+const [url, plcUrl, adminPassword, mails, view] = process.argv.slice(2)
+const mail = mailbox(mails)
+const codeOf = async (subject, to) => codeIn(await mail(subject, to))
 const called = new Set()
 const plain = globalThis.fetch
 globalThis.fetch = async (input, init) => {
@@ -193,34 +195,45 @@ await takedown(false)
 await second.login({ identifier: did, password: carla.password })
 await second.post({ text: 'forgiven', createdAt })
 
-// What was mailed is in the database, too.
-const mailed = (purpose, did) => {
-  const database = new DatabaseSync(`${directory}/account.sqlite`, { readOnly: true })
-  const sql = 'SELECT token FROM email_token WHERE purpose = ? AND did = ?'
-  const { token } = database.prepare(sql).get(purpose, did)
-  database.close()
-  return token
-}
 const { admin, moderation, server: account, identity: own } = second.com.atproto
 
 step('e-mail and passwords')
 await account.requestEmailConfirmation()
-await account.confirmEmail({ email: 'carla@example.com', token: mailed('confirm_email', did) })
+const toConfirm = await codeOf('Email Confirmation', 'carla@example.com')
+await refused(account.confirmEmail({ email: 'carla@example.org', token: toConfirm }), 400, 'InvalidEmail')
+await refused(account.confirmEmail({ email: 'carla@example.com', token: 'AAAAA-AAAAA' }), 400, 'InvalidToken')
+await account.confirmEmail({ email: 'carla@example.com', token: toConfirm })
 assert.equal((await account.getSession()).data.emailConfirmed, true)
 assert.equal((await account.requestEmailUpdate()).data.tokenRequired, true)
-await refused(account.updateEmail({ email: 'carla@example.org' }), 400, 'TokenRequired')
-await account.updateEmail({ email: 'carla@example.org', token: mailed('update_email', did) })
-await account.requestPasswordReset({ email: 'carla@example.org' })
+const toUpdate = await codeOf('Email Update Requested', 'carla@example.com')
+const newAddress = { email: 'carla@example.org' }
+await refused(account.updateEmail(newAddress), 400, 'TokenRequired')
+await refused(account.updateEmail({ ...newAddress, token: toConfirm }), 400, 'InvalidToken')
+await account.updateEmail({ ...newAddress, token: toUpdate })
+assert.equal((await account.getSession()).data.emailConfirmed, false)
+// Not confirmed: the next change needs no code, and none is mailed.
+assert.equal((await account.requestEmailUpdate()).data.tokenRequired, false)
+await account.requestEmailConfirmation()
+await account.confirmEmail({ ...newAddress, token: await codeOf('Email Confirmation', 'carla@example.org') })
+await account.requestPasswordReset({ email: 'nobody@example.org' })
+await account.requestPasswordReset(newAddress)
+const toReset = await codeOf('Password Reset Requested', 'carla@example.org')
 await refused(account.resetPassword({ token: 'AAAAA-AAAAA', password: 'x' }), 400, 'InvalidToken')
-await account.resetPassword({ token: mailed('reset_password', did), password: 'a better password' })
+await account.resetPassword({ token: toReset, password: 'a better password' })
+await refused(account.resetPassword({ token: toReset, password: 'x' }), 400, 'InvalidToken')
+await refused(second.sessionManager.refreshSession(), 400, 'ExpiredToken')
+await refused(second.login({ identifier: did, password: carla.password }), 401, 'AuthenticationRequired')
 await second.login({ identifier: 'carla@example.org', password: 'a better password' })
 
 step('identity')
 const recommended = (await own.getRecommendedDidCredentials()).data
 assert.deepEqual(recommended.alsoKnownAs, ['at://carla-two.test'])
 await own.requestPlcOperationSignature()
-const asked = { token: mailed('plc_operation', did), rotationKeys: [...recommended.rotationKeys, signingKey] }
+const toSign = await codeOf('PLC Update Operation Requested', 'carla@example.org')
+const asked = { token: toSign, rotationKeys: [...recommended.rotationKeys, signingKey] }
+await refused(own.signPlcOperation({ ...asked, token: 'AAAAA-AAAAA' }), 400, 'InvalidToken')
 const { operation } = (await own.signPlcOperation(asked)).data
+await refused(own.signPlcOperation(asked), 400, 'InvalidToken')
 await own.submitPlcOperation({ operation })
 const log = await (await plain(`${plcUrl}/${did}/log/last`)).json()
 assert.deepEqual(log.rotationKeys, asked.rotationKeys)
@@ -262,8 +275,9 @@ await admin.updateAccountPassword({ did, password: 'the last password' }, asAdmi
 const [{ email, handle: renamed }] = (await admin.getAccountInfos({ dids: [did] }, header)).data.infos
 assert.deepEqual([email, renamed], ['carla@example.net', 'carla-three.test'])
 assert.equal((await admin.getSubjectStatus({ did }, header)).data.takedown.applied, false)
-const mail = { recipientDid: did, senderDid: did, subject: 'hello', content: '<p>hello</p>' }
-await admin.sendEmail(mail, asAdmin)
+const letter = { recipientDid: did, senderDid: did, subject: 'hello', content: '<p>hello</p>' }
+assert.equal((await admin.sendEmail(letter, asAdmin)).data.sent, true)
+assert.match((await mail('hello', 'carla@example.net')).html, /<p>hello<\/p>/)
 await admin.disableAccountInvites({ account: did }, asAdmin)
 await admin.enableAccountInvites({ account: did }, asAdmin)
 await admin.disableInviteCodes({ codes: [codes[0].codes[0]] }, asAdmin)
@@ -275,10 +289,14 @@ const dana = new AtpAgent({ service: url })
 const danas = { handle: 'dana.test', email: 'dana@example.com', password: 'password of dana' }
 await dana.createAccount({ ...danas, inviteCode: code })
 await dana.com.atproto.server.requestAccountDelete()
+const toLeave = await codeOf('Account Deletion Requested', danas.email)
 const leaving = { did: dana.did, password: danas.password }
 await refused(account.deleteAccount({ ...leaving, token: 'AAAAA-AAAAA' }), 400, 'InvalidToken')
-await account.deleteAccount({ ...leaving, token: mailed('delete_account', dana.did) })
-await refused(anyone.getRepo({ did: dana.did }), 400, 'RepoNotFound')
+const guess = { ...leaving, password: 'wrong', token: toLeave }
+await refused(account.deleteAccount(guess), 401, 'AuthenticationRequired')
+await account.deleteAccount({ ...leaving, token: toLeave })
+await refused(dana.login({ identifier: danas.handle, password: danas.password }), 401, 'AuthenticationRequired')
+await refused(anyone.getRepo({ did: leaving.did }), 400, 'RepoNotFound')
 await admin.deleteAccount({ did }, asAdmin)
 await refused(anyone.getRepo({ did }), 400, 'RepoNotFound')
 

@@ -227,15 +227,20 @@ impl Tools {
         had(self.relay.get_or_init(|| Ok(peers::go_install(&self.cache, peers::RELAY)?)))
     }
 
-    /// What tells the suite where the peers are, or why one is not there.
-    pub(crate) fn peer_variables(&self) -> Vec<(String, String)> {
-        [("PEERS", self.peers()), ("GOAT", self.goat()), ("RELAY", self.relay())]
-            .into_iter()
-            .map(|(name, had)| match had {
-                Ok(path) => (format!("HEADWATER_{name}"), path.display().to_string()),
-                Err(missing) => (format!("HEADWATER_{name}_MISSING"), missing.to_string()),
-            })
-            .collect()
+    /// What tells the suite where the peers and the mail server are, or why one is not there.
+    pub(crate) fn peer_variables(&self) -> Vec<(&'static str, String)> {
+        [
+            ("HEADWATER_PEERS", "HEADWATER_PEERS_MISSING", self.peers()),
+            ("HEADWATER_GOAT", "HEADWATER_GOAT_MISSING", self.goat()),
+            ("HEADWATER_RELAY", "HEADWATER_RELAY_MISSING", self.relay()),
+            ("HEADWATER_NODE_MODULES", "HEADWATER_NODE_MISSING", self.node_modules()),
+        ]
+        .into_iter()
+        .map(|(name, lacking, had)| match had {
+            Ok(path) => (name, path.display().to_string()),
+            Err(missing) => (lacking, missing.to_string()),
+        })
+        .collect()
     }
 
     /// What shows a program's system calls.

@@ -3,9 +3,9 @@
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use shared::api::METHODS;
-use tests::Plc;
 use tests::peers::{ADMIN_PASSWORD, Place, Program, Relay, goat, packages, plc_url};
 use tests::service::{Seen, Service};
+use tests::{Plc, Smtp};
 use tokio::process::Command;
 
 use super::caller::{As, Caller};
@@ -42,10 +42,10 @@ fn shown(seen: &Seen) -> Response {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_does_what_it_does_with_the_reference_server() {
-    let Some(packages) = packages() else { return };
+    let (Some(packages), Some(smtp)) = (packages(), Smtp::start(json!({})).await) else { return };
     let plc = Plc::start().await;
     let view = Service::start(&plc, shown).await;
-    let mut place = Place::new(&plc);
+    let mut place = Place::new(&plc).with_all(smtp.environment());
     for (url, did) in
         [("PDS_BSKY_APP_VIEW_URL", "PDS_BSKY_APP_VIEW_DID"), ("PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID")]
     {
@@ -54,8 +54,7 @@ async fn the_official_client_does_what_it_does_with_the_reference_server() {
     let server = place.start_headwater().await;
     let watch = Watch::start(&packages, &place.url(""), &plc, 0);
     let mut command = packages.script("client.mjs");
-    let directory = place.directory().to_str().unwrap().to_owned();
-    command.args([&place.url(""), &plc_url(&plc), ADMIN_PASSWORD, &directory, VIEW]);
+    command.args([&place.url(""), &plc_url(&plc), ADMIN_PASSWORD, &smtp.mailbox().await, VIEW]);
     let said = Program::start("the official client", command).finished().await;
     assert_eq!(said.last().map(String::as_str), Some("done"), "{said:#?}");
     let called: Vec<_> = said.iter().filter_map(|line| line.strip_prefix("called ")).collect();

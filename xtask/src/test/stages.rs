@@ -112,10 +112,6 @@ fn native(tools: &Tools, arguments: &[&str], findings: &mut Findings) -> Result<
         }
         Err(failed) => return Err(failed),
     }
-    match tools.node_modules() {
-        Ok(modules) => cargo.env("HEADWATER_NODE_MODULES", modules),
-        Err(missing) => cargo.env("HEADWATER_NODE_MISSING", missing.to_string()),
-    };
     cargo.envs(tools.peer_variables());
     counted(&mut cargo, findings)?;
     findings.skipped.extend(fs::read_to_string(skips).unwrap_or_default().lines().map(str::to_owned));
