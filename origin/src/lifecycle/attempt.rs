@@ -1,6 +1,6 @@
 //! Making an account for whoever may have to ask again.
 //!
-//! The steps are those of [`super::create`]; here is what stands before them when a request has an `Idempotency-Key`. One
+//! The steps are those of [`mod@super::create`]; here is what stands before them when a request has an `Idempotency-Key`. One
 //! request with a key at a time. The first makes the account. After one that broke off, the next goes on from where it
 //! was, with the DID and the key that there are: until then nobody undoes it, at a start neither. After one that made the
 //! account the next is a log-in. What is refused is undone, so that another try may follow; what nobody asked for again
@@ -19,7 +19,7 @@ use crate::account::{AccountError, Attempt, ErrorKind, Known};
 use crate::actor::ActorError;
 use crate::app::App;
 
-/// As [`super::create`], once for an attempt.
+/// As [`super::create()`], once for an attempt.
 pub(super) async fn create(
     app: &App,
     wanted: &CreateAccount,
