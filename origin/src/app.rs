@@ -35,6 +35,7 @@ use crate::pipethrough::Pipethrough;
 use crate::random;
 use crate::rate_limit::RateLimiter;
 use crate::rotation::RotationKey;
+use crate::scratch::Scratch;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
 use crate::streams::Streams;
 use crate::xrpc;
@@ -61,6 +62,7 @@ struct Inner {
     catalog: Catalog,
     streams: Streams,
     pipethrough: Pipethrough,
+    scratch: Option<Scratch>,
     rate_limiter: Option<RateLimiter>,
     /// Held by whoever deletes an account.
     deletions: tokio::sync::Mutex<()>,
@@ -100,6 +102,9 @@ pub enum OpenError {
     /// The edge cannot be told.
     #[error("the edge cannot be told")]
     Feed(#[from] feed::OpenError),
+    /// The Redis server cannot be asked.
+    #[error("the Redis server cannot be asked")]
+    Redis(#[from] redis::RedisError),
     /// `PDS_JWT_SECRET` is empty.
     #[error("sessions cannot be signed")]
     Secret(#[from] EmptySecret),
@@ -128,7 +133,8 @@ impl App {
         let catalog = Catalog::builtin();
         let mailer = Mailer::new(&config);
         let rotation_key = RotationKey::new(&config.secrets.plc_rotation_key)?;
-        let rate_limiter = config.rate_limits.clone().map(RateLimiter::new);
+        let scratch = config.redis.as_ref().filter(|_| config.rate_limits.is_some()).map(Scratch::new).transpose()?;
+        let rate_limiter = config.rate_limits.clone().map(|limits| RateLimiter::new(limits, scratch.clone()));
         let (port, streams) = (OnceLock::new(), Streams::default());
         // Now: what is noted later is this process's own.
         let left_over = Mutex::new(accounts.unfinished_blocking()?);
@@ -145,6 +151,7 @@ impl App {
             rotation_key,
             streams,
             pipethrough,
+            scratch,
             rate_limiter,
             deletions,
             left_over,
@@ -212,6 +219,11 @@ impl App {
     #[must_use]
     pub fn pipethrough(&self) -> &Pipethrough {
         &self.inner.pipethrough
+    }
+
+    /// The Redis server, if there is something to ask it.
+    pub(crate) fn scratch(&self) -> Option<&Scratch> {
+        self.inner.scratch.as_ref()
     }
 
     /// Who counts how often clients ask, if that is limited.

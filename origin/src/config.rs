@@ -10,6 +10,7 @@
 mod blobs;
 mod edge;
 mod names;
+mod redis;
 mod secrets;
 mod variables;
 
@@ -28,6 +29,7 @@ use crate::db::{self, Synchronous};
 use crate::mail::SmtpServer;
 pub use blobs::{Blobs, S3};
 pub use edge::Edge;
+pub use redis::Redis;
 pub use secrets::{KmsConfig, RotationKeyConfig, SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub branding: Branding,
     /// How often a client may ask.
     pub rate_limits: Option<RateLimits>,
+    /// Where servers count together how often clients ask.
+    pub redis: Option<Redis>,
     /// How the server asks others.
     pub network: Network,
     /// `PDS_CRAWLERS`: the relays that are asked to crawl this server, a list of URLs. Default: none.
@@ -398,6 +402,7 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
     let moderation_email = email(variables, "PDS_MODERATION_EMAIL_SMTP_URL", "PDS_MODERATION_EMAIL_ADDRESS");
     let branding = branding(variables);
     let rate_limits = rate_limits(variables);
+    let redis = Redis::read(variables, rate_limits.is_some());
     let network = network(variables);
     let crawlers = crawlers(variables);
     let edge = Edge::read(variables);
@@ -417,6 +422,7 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
         moderation_email,
         branding,
         rate_limits,
+        redis,
         network,
         crawlers,
         edge,

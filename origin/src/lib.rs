@@ -11,7 +11,8 @@
 //!   real server on a port of its own.
 //! - [`commands`]: what operators ask for, of a running server or without one.
 //! - `http`: every path, and what every request goes through; `xrpc`: the methods, by a route table. [`auth`]: who calls.
-//! - `client_address`: where a request comes from. `rate_limit`: how often it may.
+//! - `client_address`: where a request comes from. `rate_limit`: how often it may. `scratch`: Redis, for what servers
+//!   share and may lose.
 //! - [`error`]: the one form in which a failed request is answered.
 //! - [`app`]: what a running server holds, the data directory's lock among it. [`streams`]: connections without an end.
 //! - [`lifecycle`]: what happens to an account as a whole, in all the modules below.
@@ -109,6 +110,7 @@ pub mod pipethrough;
 pub mod random;
 mod rate_limit;
 pub mod rotation;
+mod scratch;
 pub mod sequencer;
 mod serve;
 pub mod streams;

@@ -3,9 +3,12 @@
 //! A [`Limit`] gives each key so many points. The first use starts its time, every use counts, refused ones too, and
 //! when the time is over the key has all of its points again. That is how the reference counts.
 //!
-//! What was used is kept in memory and forgotten when the process ends. A key is kept as a hash with a secret of the
-//! process, so that one takes the same few bytes however long it is, and at most [`MOST_KEYS`] are kept: where there are
-//! more, some that are counted lose their count, and nobody is refused for that.
+//! Where the operator names a Redis server, what was used is kept there ([`shared`]), together with that of other servers.
+//! Without one, or while it is away, it is kept in memory and forgotten when the process ends: a key is a hash with a
+//! secret of the process, so that one takes the same few bytes however long it is, and at most [`MOST_KEYS`] are kept.
+//! Where there are more, some that are counted lose their count, and nobody is refused for that.
+
+mod shared;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,6 +22,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::client_address::single;
 use crate::config::RateLimits;
+use crate::scratch::Scratch;
 
 /// How many keys are counted at once.
 const MOST_KEYS: usize = 100_000;
@@ -30,7 +34,7 @@ const BYPASS: &str = "x-ratelimit-bypass";
 /// So many points in so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
-    /// What tells its keys from those of others.
+    /// What tells its keys from those of others, in Redis too.
     pub(crate) name: &'static str,
     /// How many points a key has.
     pub(crate) points: u64,
@@ -77,14 +81,15 @@ struct Windows {
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     config: RateLimits,
+    scratch: Option<Scratch>,
     hasher: RandomState,
     windows: Mutex<Windows>,
 }
 
 impl RateLimiter {
-    pub(crate) fn new(config: RateLimits) -> Self {
+    pub(crate) fn new(config: RateLimits, scratch: Option<Scratch>) -> Self {
         let windows = Windows { of: HashMap::new(), swept: Instant::now() };
-        Self { config, hasher: RandomState::new(), windows: Mutex::new(windows) }
+        Self { config, scratch, hasher: RandomState::new(), windows: Mutex::new(windows) }
     }
 
     /// Whether a client is never refused, by its address or by the key that it sends.
@@ -97,9 +102,15 @@ impl RateLimiter {
         shown || bypass_addresses.contains(&client)
     }
 
-    /// Uses `points` of what `key` has by `limit`.
-    pub(crate) fn use_up(&self, limit: Limit, key: &str, points: u64) -> Reading {
-        self.use_up_at(limit, key, points, Instant::now())
+    /// Uses `points` of what `key` has by each of the limits; where it stands by them, in their order.
+    pub(crate) async fn use_up(&self, limits: &[Limit], key: &str, points: u64) -> Vec<Reading> {
+        if let Some(scratch) = &self.scratch
+            && let Some(readings) = shared::use_up(scratch, limits, key, points).await
+        {
+            return readings;
+        }
+        let now = Instant::now();
+        limits.iter().map(|limit| self.use_up_at(*limit, key, points, now)).collect()
     }
 
     fn use_up_at(&self, limit: Limit, key: &str, points: u64, now: Instant) -> Reading {
@@ -136,7 +147,7 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
-    use shared::api::Secret;
+    use ::shared::api::Secret;
 
     use super::*;
 
@@ -144,7 +155,7 @@ mod tests {
 
     fn limiter() -> RateLimiter {
         let bypass_addresses = vec!["203.0.113.9".parse().unwrap()];
-        RateLimiter::new(RateLimits { bypass_key: Some(Secret::new("let me in".to_owned())), bypass_addresses })
+        RateLimiter::new(RateLimits { bypass_key: Some(Secret::new("let me in".to_owned())), bypass_addresses }, None)
     }
 
     #[test]
@@ -162,9 +173,10 @@ mod tests {
     #[test]
     fn keys_and_limits_are_counted_apart() {
         let limiter = limiter();
-        assert!(limiter.use_up(THREE, "a", 9).is_exceeded());
-        assert!(!limiter.use_up(THREE, "b", 1).is_exceeded());
-        assert!(!limiter.use_up(Limit { name: "other", ..THREE }, "a", 1).is_exceeded());
+        let now = Instant::now();
+        assert!(limiter.use_up_at(THREE, "a", 9, now).is_exceeded());
+        assert!(!limiter.use_up_at(THREE, "b", 1, now).is_exceeded());
+        assert!(!limiter.use_up_at(Limit { name: "other", ..THREE }, "a", 1, now).is_exceeded());
     }
 
     #[test]
@@ -200,7 +212,7 @@ mod tests {
             assert!(!limiter.lets_pass(near, &with(wrong)), "{wrong:?}");
         }
         assert!(!limiter.lets_pass(near, &HeaderMap::new()));
-        let without = RateLimiter::new(RateLimits { bypass_key: None, bypass_addresses: Vec::new() });
+        let without = RateLimiter::new(RateLimits { bypass_key: None, bypass_addresses: Vec::new() }, None);
         assert!(!without.lets_pass(near, &with("let me in")));
     }
 }

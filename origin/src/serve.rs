@@ -44,6 +44,11 @@ pub async fn serve(
     let beside = tokio::spawn(beside_requests(app.clone()));
     let crawled = tokio::spawn(tell_crawlers(app.clone()));
     let commanded = tokio::spawn(take_commands(app.clone()));
+    let shared = tokio::spawn(keep_scratch(app.clone()));
+    if let Some(scratch) = app.scratch() {
+        // So that the first requests are counted where earlier ones were.
+        scratch.settled().await;
+    }
     let streams = app.streams().clone();
     let feed = app.feed().clone();
     let served = serve_router(listener, router(app), streams, shutdown, DRAIN_LIMIT).await;
@@ -55,6 +60,8 @@ pub async fn serve(
     let _stopped = crawled.await;
     commanded.abort();
     let _stopped = commanded.await;
+    shared.abort();
+    let _stopped = shared.await;
     served
 }
 
@@ -75,6 +82,13 @@ async fn beside_requests(app: App) {
         app.sweep_uploads().await;
         app.forget_attempts().await;
         tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
+}
+
+/// Keeps the connection to Redis, if there is one.
+async fn keep_scratch(app: App) {
+    if let Some(scratch) = app.scratch() {
+        scratch.keep().await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the suite drives: real servers on ports of their own, in directories of their own, ended with the test.
 //!
 //! [`Pds`] is the origin, run in the test's process; [`Process`] is one of its own. [`Edge`] is the built Worker on workerd
-//! in front of one. [`Plc`] is a did:plc directory, [`Smtp`] a mail server, [`Bucket`] an S3 server. Nothing is faked but what is not ours:
+//! in front of one. [`Plc`] is a did:plc directory, [`Smtp`] a mail server, [`Bucket`] an S3 server, [`Redis`] what its name says. Nothing is faked but what is not ours:
 //! [`serve`] runs a router that stands in for it. A test leaves nothing behind: processes end when their handle is dropped
 //! or the test process dies, directories go with their handle.
 #![expect(clippy::unwrap_used, reason = "a harness that cannot start has nothing to return to")]
@@ -16,6 +16,7 @@ mod pds;
 pub mod peers;
 pub mod plc;
 pub mod process;
+pub mod redis;
 mod repository;
 pub mod service;
 mod smtp;
@@ -25,6 +26,7 @@ pub use edge::Edge;
 pub use pds::Pds;
 pub use plc::Plc;
 pub use process::Process;
+pub use redis::Redis;
 pub use repository::Repository;
 pub use smtp::Smtp;
 

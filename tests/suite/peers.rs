@@ -5,6 +5,7 @@ mod differential;
 mod drop_in;
 mod migration;
 mod official;
+mod rate_limits;
 mod read_after_write;
 mod watch;
 mod world;

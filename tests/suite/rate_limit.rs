@@ -1,5 +1,7 @@
 //! How often clients may ask: the reference's limits, as a client meets them.
 
+mod redis;
+
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tests::{Pds, Plc};

@@ -96,6 +96,7 @@ pub(crate) struct Tools {
     goat: OnceLock<Had<PathBuf>>,
     relay: OnceLock<Had<PathBuf>>,
     strace: OnceLock<Had<()>>,
+    redis: OnceLock<Had<()>>,
 }
 
 impl Tools {
@@ -112,6 +113,7 @@ impl Tools {
             goat: OnceLock::new(),
             relay: OnceLock::new(),
             strace: OnceLock::new(),
+            redis: OnceLock::new(),
         }
     }
 
@@ -154,6 +156,7 @@ impl Tools {
             ("relay", self.relay().map(drop)),
             ("goat", self.goat().map(drop)),
             ("strace", self.strace()),
+            ("Redis", self.redis()),
         ])
     }
 
@@ -248,6 +251,12 @@ impl Tools {
         had(self.strace.get_or_init(|| Ok(debian_packages(&[("strace", "strace")])?))).copied()
     }
 
+    /// Where servers count together, and its command-line client.
+    pub(crate) fn redis(&self) -> Had<()> {
+        let packages = [("redis-server", "redis-server"), ("redis-tools", "redis-cli")];
+        had(self.redis.get_or_init(|| Ok(debian_packages(&packages)?))).copied()
+    }
+
     /// A component of the Rust toolchain that runs this.
     pub(crate) fn component(&self, name: &str) -> Had<()> {
         let program = if name == "clippy" { "clippy" } else { "fmt" };
@@ -334,7 +343,8 @@ fn debian_packages(wanted: &[(&str, &str)]) -> Result<()> {
     eprintln!("tools: {install_line}");
     let apt = |arguments: &[&str]| {
         let mut apt = command("apt-get");
-        output(apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
+        // At this runlevel nothing is started that a package brings as a service, such as Redis on its own port.
+        output(apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1")).map(drop)
     };
     let arguments = [&["install", "--yes", "--no-install-recommends"], &absent[..]].concat();
     apt(&arguments).or_else(|_| apt(&["update"]).and_then(|()| apt(&arguments)))

@@ -36,6 +36,7 @@ struct Settings {
     blobs: String,
     plc: String,
     crawlers: Vec<String>,
+    rate_limits: String,
     edge: Option<String>,
 }
 
@@ -89,6 +90,11 @@ impl Settings {
             blobs: storage.blobs.to_string(),
             plc: config.identity.plc_url.to_string(),
             crawlers: config.crawlers.iter().map(ToString::to_string).collect(),
+            rate_limits: match (&config.rate_limits, &config.redis) {
+                (None, _) => "none".to_owned(),
+                (Some(_), None) => "counted in memory".to_owned(),
+                (Some(_), Some(redis)) => format!("counted in Redis at {redis}"),
+            },
             edge: config.edge.as_ref().map(|edge| edge.url.to_string()),
         }
     }
@@ -110,6 +116,7 @@ impl Settings {
             ("blobs", &self.blobs),
             ("PLC directory", &self.plc),
             ("crawlers", &some(&self.crawlers)),
+            ("rate limits", &self.rate_limits),
             ("edge", self.edge.as_deref().unwrap_or("none")),
         ];
         for (name, value) in rows {

@@ -168,7 +168,7 @@ where
                 let asked = Asked { app: &app, nsid: method.nsid, headers: &parts.headers };
                 let caller = auth.verify(&asked).await?;
                 let input = I::read(method.nsid, &parts.headers, body, limit).await?;
-                meter.begin(method.nsid)?;
+                meter.begin(method.nsid).await?;
                 let (verb, uri) = (parts.method.clone(), parts.uri.clone());
                 handler(Call { app: app.clone(), caller, params, input, verb, uri, meter: meter.clone() }).await
             };
@@ -225,7 +225,7 @@ pub(super) async fn answer(State((app, routes)): State<(App, Arc<Routes>)>, requ
 async fn unrouted(app: &App, request: Request) -> Response {
     let name = path::method_name(request.uri().path()).unwrap_or_default().to_owned();
     let meter = Meter::of(app, request.extensions(), request.headers());
-    let mut answer = match meter.begin(&name) {
+    let mut answer = match meter.begin(&name).await {
         Ok(()) => catchall::answer(app, &name, request).await,
         Err(refused) => refused.into_response(),
     };

@@ -28,34 +28,49 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// What an address has for all methods together.
-const GLOBAL: Limit = limit("global-ip", 3000, 5 * MINUTE);
+const GLOBAL: Limit = limit("rl-global-ip", 3000, 5 * MINUTE);
 /// Methods that use none of that: one has a limit of its own; the other has to tell a name that is free from one that
 /// is taken, and services that ask it do so for many people from one address.
 const UNLIMITED: [&str; 2] = ["com.atproto.identity.resolveHandle", "com.atproto.sync.getRepo"];
 
-pub(super) const CREATE_ACCOUNT: &[Limit] = &[limit("createAccount", 100, 5 * MINUTE)];
-pub(super) const CREATE_SESSION: &[Limit] =
-    &[limit("createSession-day", 300, DAY), limit("createSession", 30, 5 * MINUTE)];
-pub(super) const DELETE_ACCOUNT: &[Limit] = &[limit("deleteAccount", 50, 5 * MINUTE)];
-pub(super) const GET_REPO: &[Limit] = &[limit("getRepo", 6000, 5 * MINUTE)];
-pub(super) const REQUEST_ACCOUNT_DELETE: &[Limit] =
-    &[limit("requestAccountDelete-day", 15, DAY), limit("requestAccountDelete", 5, HOUR)];
-pub(super) const REQUEST_EMAIL_CONFIRMATION: &[Limit] =
-    &[limit("requestEmailConfirmation-day", 15, DAY), limit("requestEmailConfirmation", 5, HOUR)];
-pub(super) const REQUEST_EMAIL_UPDATE: &[Limit] =
-    &[limit("requestEmailUpdate-day", 15, DAY), limit("requestEmailUpdate", 5, HOUR)];
-pub(super) const REQUEST_PASSWORD_RESET: &[Limit] =
-    &[limit("requestPasswordReset-day", 50, DAY), limit("requestPasswordReset", 15, HOUR)];
-pub(super) const RESET_PASSWORD: &[Limit] = &[limit("resetPassword", 50, 5 * MINUTE)];
-pub(super) const UPDATE_HANDLE: &[Limit] = &[limit("updateHandle", 10, 5 * MINUTE), limit("updateHandle-day", 50, DAY)];
-pub(super) const UPLOAD_BLOB: &[Limit] = &[limit("uploadBlob", 1000, DAY)];
+pub(super) const CREATE_ACCOUNT: &[Limit] = &[limit("com.atproto.server.createAccount-0", 100, 5 * MINUTE)];
+pub(super) const CREATE_SESSION: &[Limit] = &[
+    limit("com.atproto.server.createSession-0", 300, DAY),
+    limit("com.atproto.server.createSession-1", 30, 5 * MINUTE),
+];
+pub(super) const DELETE_ACCOUNT: &[Limit] = &[limit("com.atproto.server.deleteAccount-0", 50, 5 * MINUTE)];
+pub(super) const GET_REPO: &[Limit] = &[limit("com.atproto.sync.getRepo-0", 6000, 5 * MINUTE)];
+pub(super) const REQUEST_ACCOUNT_DELETE: &[Limit] = &[
+    limit("com.atproto.server.requestAccountDelete-0", 15, DAY),
+    limit("com.atproto.server.requestAccountDelete-1", 5, HOUR),
+];
+pub(super) const REQUEST_EMAIL_CONFIRMATION: &[Limit] = &[
+    limit("com.atproto.server.requestEmailConfirmation-0", 15, DAY),
+    limit("com.atproto.server.requestEmailConfirmation-1", 5, HOUR),
+];
+pub(super) const REQUEST_EMAIL_UPDATE: &[Limit] = &[
+    limit("com.atproto.server.requestEmailUpdate-0", 15, DAY),
+    limit("com.atproto.server.requestEmailUpdate-1", 5, HOUR),
+];
+pub(super) const REQUEST_PASSWORD_RESET: &[Limit] = &[
+    limit("com.atproto.server.requestPasswordReset-0", 50, DAY),
+    limit("com.atproto.server.requestPasswordReset-1", 15, HOUR),
+];
+pub(super) const RESET_PASSWORD: &[Limit] = &[limit("com.atproto.server.resetPassword-0", 50, 5 * MINUTE)];
+pub(super) const UPDATE_HANDLE: &[Limit] = &[
+    limit("com.atproto.identity.updateHandle-0", 10, 5 * MINUTE),
+    limit("com.atproto.identity.updateHandle-1", 50, DAY),
+];
+pub(super) const UPLOAD_BLOB: &[Limit] = &[limit("com.atproto.repo.uploadBlob-0", 1000, DAY)];
 /// What the methods that write records use together.
-pub(super) const WRITES: &[Limit] = &[limit("repo-write-hour", 5000, HOUR), limit("repo-write-day", 35_000, DAY)];
+pub(super) const WRITES: &[Limit] = &[limit("rl-repo-write-hour", 5000, HOUR), limit("rl-repo-write-day", 35_000, DAY)];
 
 const CREATION: u64 = 3;
 const UPDATE: u64 = 2;
 const DELETION: u64 = 1;
 
+/// A limit by the reference's name for it, so that it counts together with this server in Redis: `rl-` and a name for what
+/// methods use together, else the method and the limit's place among its limits.
 const fn limit(name: &'static str, points: u64, seconds: u64) -> Limit {
     Limit { name, points, seconds }
 }
@@ -73,17 +88,23 @@ pub(super) fn limited<C, P, I, O, H, F>(
     handler: H,
 ) -> impl Fn(Call<C, P, I>) -> Answering<O> + Send + Sync + 'static
 where
-    C: 'static,
-    P: 'static,
-    I: 'static,
+    C: Send + 'static,
+    P: Send + 'static,
+    I: Send + 'static,
     O: 'static,
     H: Fn(Call<C, P, I>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer<O>> + Send + 'static,
 {
+    let handler = Arc::new(handler);
     move |call| {
-        let used = call.meter.use_up(limits, || share(&call));
-        let answering = used.map(|()| handler(call));
-        Box::pin(async move { answering?.await })
+        let handler = Arc::clone(&handler);
+        let used = call.meter.counts.clone().map(|counts| (counts, share(&call)));
+        Box::pin(async move {
+            if let Some((counts, share)) = used {
+                counts.use_up(limits, share).await?;
+            }
+            handler(call).await
+        })
     }
 }
 
@@ -159,27 +180,10 @@ impl Meter {
     ///
     /// # Errors
     /// 429 `RateLimitExceeded`.
-    pub(super) fn begin(&self, nsid: &str) -> Result<(), XrpcError> {
-        if UNLIMITED.contains(&nsid) {
-            return Ok(());
-        }
-        self.use_up(&[GLOBAL], || (self.address(), 1))
-    }
-
-    /// Uses a share of each limit.
-    fn use_up(&self, limits: &[Limit], share: impl FnOnce() -> Share) -> Result<(), XrpcError> {
-        let Some(counts) = &self.counts else { return Ok(()) };
-        let Some(limiter) = counts.app.rate_limiter() else { return Ok(()) };
-        let (key, points) = share();
-        if points == 0 {
-            return Ok(());
-        }
-        let mut readings = counts.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = readings.len();
-        readings.extend(limits.iter().map(|limit| limiter.use_up(*limit, &key, points)));
-        match readings.iter().skip(before).find(|reading| reading.is_exceeded()) {
-            Some(exceeded) => Err(refusal(exceeded)),
-            None => Ok(()),
+    pub(super) async fn begin(&self, nsid: &str) -> Result<(), XrpcError> {
+        match &self.counts {
+            Some(counts) if !UNLIMITED.contains(&nsid) => counts.use_up(&[GLOBAL], (self.address(), 1)).await,
+            _ => Ok(()),
         }
     }
 
@@ -200,6 +204,20 @@ impl Meter {
         if let Ok(policy) = HeaderValue::try_from(format!("{points};w={seconds}")) {
             headers.insert(HeaderName::from_static("ratelimit-policy"), policy);
         }
+    }
+}
+
+impl Counts {
+    /// Uses a share of each limit.
+    async fn use_up(&self, limits: &[Limit], (key, points): Share) -> Result<(), XrpcError> {
+        let Some(limiter) = self.app.rate_limiter() else { return Ok(()) };
+        if points == 0 {
+            return Ok(());
+        }
+        let used = limiter.use_up(limits, &key, points).await;
+        let refused = used.iter().find(|reading| reading.is_exceeded()).map(refusal);
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).extend(used);
+        refused.map_or(Ok(()), Err)
     }
 }
 
