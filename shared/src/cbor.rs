@@ -17,6 +17,7 @@ mod writer;
 
 pub use error::{CborError, CborErrorKind};
 pub use json::Encoded;
+pub(crate) use json::append_text;
 pub use reader::Reader;
 pub use writer::Writer;
 

@@ -175,7 +175,8 @@ impl<S: Sql> Replica<S> {
         if cid.as_ref().is_some_and(|cid| *cid != found) {
             return Ok(Some(refused(&Refusal::record_not_found(&uri))));
         }
-        Ok(json_answer(&GetRecordOutput { uri, cid: Some(found), value: Encoded(bytes.into()) }))
+        let output = GetRecordOutput { uri, cid: Some(found), value: Encoded(bytes.into()) };
+        Ok(output.to_json().ok().map(json_text))
     }
 
     fn list(
@@ -227,7 +228,7 @@ impl<S: Sql> Replica<S> {
         }
         let cursor = records.last().map(|(rkey, _)| rkey.as_str().to_owned());
         let records = records.into_iter().map(|(_, record)| record).collect();
-        Ok(json_answer(&ListRecordsOutput { cursor, records }))
+        Ok(ListRecordsOutput { cursor, records }.to_json().ok().map(json_text))
     }
 
     fn describe(&self, held: &Held, state: &State) -> Result<Option<Answer<CarBody<S>>>, ReplicaError> {
@@ -307,6 +308,10 @@ impl<S: Sql> Replica<S> {
 /// `None` for what cannot be written: a damaged record, of which the origin says what there is to say.
 fn json_answer<S>(output: &impl serde::Serialize) -> Option<Answer<CarBody<S>>> {
     Answer::json(output).map(|answer| answer.map(CarBody::Whole))
+}
+
+fn json_text<S>(json: Vec<u8>) -> Answer<CarBody<S>> {
+    Answer::json_text(json).map(CarBody::Whole)
 }
 
 fn refused<S>(refusal: &Refusal) -> Answer<CarBody<S>> {

@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use shared::cbor::Encoded;
+use shared::cbor::{self, Encoded};
 use shared::cid::Cid;
+use shared::data::Value;
 use shared::link::LinkError;
 use shared::repo::mst::{MstError, Tree};
 use shared::repo::{Block, Head};
@@ -64,6 +65,16 @@ pub struct StoredRecord {
     pub cid: Cid,
     /// Its content, as its block holds it.
     pub value: Encoded,
+}
+
+impl StoredRecord {
+    /// Its content.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`].
+    pub fn decode(&self) -> Result<Value, ReadError> {
+        cbor::decode(&self.value.0).map_err(|_| ReadError::Damaged(self.cid.clone()))
+    }
 }
 
 /// Which records are listed, and in which order.

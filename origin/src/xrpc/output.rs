@@ -25,17 +25,21 @@ pub(super) struct Public<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Public<T> {
     fn into_response(self) -> Response {
-        let json = match serde_json::to_vec(&self.0) {
-            Ok(json) => json,
-            Err(error) => return XrpcError::internal(error).into_response(),
-        };
-        let tag = tag_of(&json);
-        let mut response = json_response(json);
-        if let Ok(tag) = HeaderValue::try_from(tag) {
-            response.headers_mut().insert(header::ETAG, tag);
+        match serde_json::to_vec(&self.0) {
+            Ok(json) => public_json(json),
+            Err(error) => XrpcError::internal(error).into_response(),
         }
-        response
     }
+}
+
+/// [`Public`] of JSON that is written already.
+pub(super) fn public_json(json: Vec<u8>) -> Response {
+    let tag = tag_of(&json);
+    let mut response = json_response(json);
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }
 
 fn json_response(json: Vec<u8>) -> Response {

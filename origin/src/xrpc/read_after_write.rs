@@ -150,7 +150,7 @@ impl Newer {
         let records = db.read_short(|connection| records_since(connection, &rev, COUNTED, &[PROFILE, POST]))?;
         let mut newer = Self { profile: None, posts: Vec::new() };
         for NewRecord { record, indexed_at } in records {
-            let value = serde_json::to_value(&record.value)?;
+            let value = serde_json::to_value(record.decode()?)?;
             let is_post = record.uri.collection().is_some_and(|collection| collection.as_str() == POST);
             let is_profile = record.uri.rkey().is_some_and(|rkey| rkey.as_str() == "self");
             let own = Own { uri: record.uri, cid: record.cid.to_string(), indexed_at, record: value };

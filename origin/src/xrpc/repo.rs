@@ -7,13 +7,12 @@ pub(super) mod blob;
 pub(super) mod import;
 
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use shared::api::repo::{
     ApplyWrites, ApplyWritesOutput, CommitMeta, CreateRecord, CreateRecordOutput, DeleteRecord, DeleteRecordOutput,
     DescribeRepoOutput, DescribeRepoParams, GetRecordOutput, GetRecordParams, ListRecordsOutput, ListRecordsParams,
     ListedRecord, PutRecord, PutRecordOutput, ValidationStatus, WriteOp, WriteResult,
 };
-use shared::cbor::Encoded;
 use shared::cid::Cid;
 use shared::data::Value;
 use shared::repo::{ApplyError, MAX_OPS, Record, Swap, Write};
@@ -23,7 +22,7 @@ use shared::xrpc::refusal::Refusal;
 use super::availability::available;
 use super::call::{Answer, Call};
 use super::input::{Json, Passable};
-use super::output::Public;
+use super::output::{Public, public_json};
 use crate::account::{Include, has_slur};
 use crate::actor::prepare::{PrepareError, PreparedRecord, prepare_record};
 use crate::actor::read::{self, Listing};
@@ -105,7 +104,8 @@ pub(super) async fn get_record(
     let store = app.actors().store(&account.did).await?;
     let record = store.db()?.read_short(|connection| read::record(connection, &uri, cid.as_ref()))?;
     let record = record.ok_or_else(|| Refusal::record_not_found(&uri))?;
-    Ok(Public(GetRecordOutput { uri: record.uri, cid: Some(record.cid), value: record.value }).into_response())
+    let output = GetRecordOutput { uri: record.uri, cid: Some(record.cid), value: record.value };
+    Ok(public_json(output.to_json().map_err(XrpcError::internal)?))
 }
 
 /// A record of a repository that is elsewhere, as the application view shows it.
@@ -121,9 +121,7 @@ async fn record_elsewhere(app: &App, place: &GetRecordParams, asked: HeaderMap) 
 }
 
 /// com.atproto.repo.listRecords
-pub(super) async fn list_records(
-    Call { app, params, .. }: Call<(), ListRecordsParams>,
-) -> Answer<Public<ListRecordsOutput<Encoded>>> {
+pub(super) async fn list_records(Call { app, params, .. }: Call<(), ListRecordsParams>) -> Answer<Response> {
     let ListRecordsParams { repo, collection, limit, cursor, reverse } = params;
     let account = app.accounts().by_identifier(&repo, Include::ACTIVE).await?;
     let account = account.ok_or_else(|| Refusal::no_repo_to_list(&repo))?;
@@ -133,7 +131,8 @@ pub(super) async fn list_records(
     let cursor = records.last().and_then(|last| last.uri.rkey()).map(|rkey| rkey.as_str().to_owned());
     let records =
         records.into_iter().map(|record| ListedRecord { uri: record.uri, cid: record.cid, value: record.value });
-    Ok(Public(ListRecordsOutput { cursor, records: records.collect() }))
+    let output = ListRecordsOutput { cursor, records: records.collect() };
+    Ok(public_json(output.to_json().map_err(XrpcError::internal)?))
 }
 
 /// com.atproto.repo.describeRepo

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Limit, not_null};
+use crate::cbor::{CborError, Encoded, append_text};
 use crate::cid::Cid;
 use crate::data::{BlobRef, Value};
 use crate::repo::Swap;
@@ -287,7 +288,8 @@ pub struct GetRecordParams {
     pub cid: Option<Cid>,
 }
 
-/// Output of `com.atproto.repo.getRecord`. A server may leave the record encoded: [`crate::cbor::Encoded`].
+/// Output of `com.atproto.repo.getRecord`. A server may leave the record encoded ([`Encoded`]), and writes it by
+/// [`Self::to_json`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetRecordOutput<V = Value> {
     /// The record's address.
@@ -297,6 +299,58 @@ pub struct GetRecordOutput<V = Value> {
     pub cid: Option<Cid>,
     /// The record.
     pub value: V,
+}
+
+impl GetRecordOutput<Encoded> {
+    /// The output as JSON, its fields in the order above.
+    ///
+    /// # Errors
+    /// When the record cannot be decoded.
+    pub fn to_json(&self) -> Result<Vec<u8>, CborError> {
+        let mut out = Vec::with_capacity(self.value.0.len() * 3 / 2 + 256);
+        append_record(&self.uri, self.cid.as_ref(), &self.value, &mut out)?;
+        Ok(out)
+    }
+}
+
+impl ListRecordsOutput<Encoded> {
+    /// As [`GetRecordOutput::to_json`].
+    ///
+    /// # Errors
+    /// When a record cannot be decoded.
+    pub fn to_json(&self) -> Result<Vec<u8>, CborError> {
+        let len: usize = self.records.iter().map(|record| record.value.0.len() * 3 / 2 + 256).sum();
+        let mut out = Vec::with_capacity(len + 64);
+        out.push(b'{');
+        if let Some(cursor) = &self.cursor {
+            out.extend_from_slice(b"\"cursor\":");
+            append_text(cursor, &mut out);
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"records\":[");
+        for (nth, ListedRecord { uri, cid, value }) in self.records.iter().enumerate() {
+            if nth > 0 {
+                out.push(b',');
+            }
+            append_record(uri, Some(cid), value, &mut out)?;
+        }
+        out.extend_from_slice(b"]}");
+        Ok(out)
+    }
+}
+
+fn append_record(uri: &AtUri, cid: Option<&Cid>, value: &Encoded, out: &mut Vec<u8>) -> Result<(), CborError> {
+    out.extend_from_slice(b"{\"uri\":");
+    append_text(uri.as_str(), out);
+    if let Some(cid) = cid {
+        out.extend_from_slice(b",\"cid\":\"");
+        out.extend_from_slice(cid.to_string().as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"value\":");
+    value.append_json(out)?;
+    out.push(b'}');
+    Ok(())
 }
 
 /// Parameters of `com.atproto.repo.listRecords`.
@@ -317,7 +371,8 @@ pub struct ListRecordsParams {
     pub reverse: bool,
 }
 
-/// Output of `com.atproto.repo.listRecords`. A server may leave the records encoded: [`crate::cbor::Encoded`].
+/// Output of `com.atproto.repo.listRecords`. A server may leave the records encoded ([`Encoded`]), and writes them by
+/// [`Self::to_json`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListRecordsOutput<V = Value> {
     /// Where this page ended; none if it is empty.

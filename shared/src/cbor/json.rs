@@ -1,83 +1,75 @@
 //! DAG-CBOR as JSON, written without building a value in between.
 
-use std::cell::RefCell;
-use std::fmt;
-
 use bytes::Bytes;
-use serde::ser::{Error as _, SerializeMap as _, SerializeSeq as _};
-use serde::{Serialize, Serializer};
 
 use super::reader::{ARRAY, MAP, TEXT};
 use super::{CborError, Reader};
 
-/// A block as it is stored, which serialises as the JSON of the value that it is: what [`crate::data::Value`] would.
-///
-/// The bytes are looked at only then. Serialising fails where [`super::decode`] would.
+/// A block as it is stored. Its bytes are looked at when it is written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded(pub Bytes);
 
-impl Serialize for Encoded {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Encoded {
+    /// Appends the JSON of the value that it is: what `serde_json` makes of [`crate::data::Value`].
+    ///
+    /// # Errors
+    /// What [`super::decode`] refuses; `out` then ends anywhere.
+    pub fn append_json(&self, out: &mut Vec<u8>) -> Result<(), CborError> {
         let mut reader = Reader::new(&self.0);
-        let written = write(&mut reader, serializer)?;
-        reader.finish().map_err(S::Error::custom)?;
-        Ok(written)
+        append(&mut reader, out)?;
+        reader.finish()
     }
 }
 
-/// The next item of a reader.
-struct Item<'r, 'a>(RefCell<&'r mut Reader<'a>>);
-
-impl Serialize for Item<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        write(&mut self.0.borrow_mut(), serializer)
-    }
-}
-
-/// Why writing ended: what is read is not DAG-CBOR, or what is written to takes no more.
-enum Failure<E> {
-    Read(CborError),
-    Write(E),
-}
-
-impl<E> From<CborError> for Failure<E> {
-    fn from(error: CborError) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl<E: serde::ser::Error> Failure<E> {
-    fn into_error(self) -> E {
-        match self {
-            Self::Read(error) => unreadable(error),
-            Self::Write(error) => error,
-        }
-    }
-}
-
-fn unreadable<E: serde::ser::Error>(error: impl fmt::Display) -> E {
-    E::custom(error)
-}
-
-fn write<S: Serializer>(reader: &mut Reader<'_>, serializer: S) -> Result<S::Ok, S::Error> {
+fn append(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), CborError> {
     match reader.rest().first().map(|first| first >> 5) {
         Some(MAP) => {
-            let mut map = serializer.serialize_map(None)?;
-            let fields =
-                reader.map(|key, reader| map.serialize_entry(key, &Item(RefCell::new(reader))).map_err(Failure::Write));
-            fields.map_err(Failure::into_error)?;
-            map.end()
+            let mut before = b'{';
+            reader.map(|key, reader| {
+                out.push(std::mem::replace(&mut before, b','));
+                append_text(key, out);
+                out.push(b':');
+                append(reader, out)
+            })?;
+            close(before == b'{', *b"{}", out);
         }
         Some(ARRAY) => {
-            let mut items = serializer.serialize_seq(None)?;
-            let written =
-                reader.items(|reader| items.serialize_element(&Item(RefCell::new(reader))).map_err(Failure::Write));
-            written.map_err(Failure::into_error)?;
-            items.end()
+            let mut before = b'[';
+            reader.items(|reader| {
+                out.push(std::mem::replace(&mut before, b','));
+                append(reader, out)
+            })?;
+            close(before == b'[', *b"[]", out);
         }
-        Some(TEXT) => serializer.serialize_str(reader.text().map_err(unreadable)?),
-        _ => reader.value().map_err(unreadable)?.serialize(serializer),
+        Some(TEXT) => append_text(reader.text()?, out),
+        _ => {
+            let value = reader.value()?;
+            // Nothing of this can fail: it is written to memory.
+            let _infallible = serde_json::to_writer(out, &value);
+        }
     }
+    Ok(())
+}
+
+/// Ends what was opened by its first item, if there was one.
+fn close(empty: bool, [open, end]: [u8; 2], out: &mut Vec<u8>) {
+    if empty {
+        out.push(open);
+    }
+    out.push(end);
+}
+
+/// Appends a string. Most have nothing to escape, which is seen many bytes at a time.
+pub(crate) fn append_text(text: &str, out: &mut Vec<u8>) {
+    let escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    if text.as_bytes().chunks(32).any(|chunk| chunk.iter().fold(false, |any, byte| any | escaped(byte))) {
+        let _infallible = serde_json::to_writer(out, text);
+        return;
+    }
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -86,6 +78,12 @@ mod tests {
     use crate::cbor::{decode, encode};
     use crate::data::json::parse;
 
+    fn json(block: &[u8]) -> Result<String, CborError> {
+        let mut out = Vec::new();
+        Encoded(block.to_vec().into()).append_json(&mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
     #[test]
     fn it_is_the_json_of_the_value() {
         let link = "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm";
@@ -93,8 +91,21 @@ mod tests {
             r#"{{"$type":"a.b.c","empty":{{}},"none":[],"n":-5,"t":true,"z":null,"s":"\"\u0001é\n","l":{{"$link":"{link}"}},"b":{{"$bytes":"AAEC"}},"a":[1,[2,{{"x":"y"}}],"z"]}}"#
         );
         let block = encode(&parse(text.as_bytes()).unwrap());
-        let direct = serde_json::to_string(&Encoded(block.clone().into())).unwrap();
-        assert_eq!(direct, serde_json::to_string(&decode(&block).unwrap()).unwrap());
+        assert_eq!(json(&block).unwrap(), serde_json::to_string(&decode(&block).unwrap()).unwrap());
+    }
+
+    #[test]
+    fn strings_are_escaped_wherever_they_have_to_be() {
+        for at in 0..70 {
+            for odd in ['"', '\\', '\n', '\u{1f}', '\u{7f}', '/', 'é', '\u{2028}'] {
+                let mut text = "x".repeat(at);
+                text.push(odd);
+                text.push_str("and more");
+                let mut out = Vec::new();
+                append_text(&text, &mut out);
+                assert_eq!(out, serde_json::to_vec(&text).unwrap(), "{at} {odd:?}");
+            }
+        }
     }
 
     #[test]
@@ -105,7 +116,7 @@ mod tests {
         let (cut, more, float) = (vec![0x82, 0], vec![0, 0], vec![0xf9, 0, 0]);
         for block in [deep, deep_maps, unordered, cut, more, float, Vec::new()] {
             assert!(decode(&block).is_err());
-            assert!(serde_json::to_string(&Encoded(block.clone().into())).is_err(), "{block:02x?}");
+            assert!(json(&block).is_err(), "{block:02x?}");
         }
     }
 }

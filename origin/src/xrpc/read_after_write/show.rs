@@ -88,7 +88,7 @@ impl<'a> Shower<'a> {
         let uri =
             AtUri::parse(&format!("at://{}/{PROFILE}/self", self.did)).map_err(|_| Unpatched::Lacks("profile"))?;
         if let Some(profile) = db.read_short(|connection| read::record(connection, &uri, None))? {
-            let profile = serde_json::to_value(&profile.value)?;
+            let profile = serde_json::to_value(profile.decode()?)?;
             set(&mut author, "displayName", profile.get("displayName").cloned());
             set(&mut author, "avatar", self.of(&profile, "avatar", "avatar"));
         }
