@@ -13,7 +13,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
     RedisConnectionInfo, RedisError,
 };
 use tokio::sync::watch;
@@ -114,11 +114,17 @@ impl Scratch {
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, Trouble> {
-        // The limits are ours: each holds for all of what it is about.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        answer::<()>(&probe(), &mut connection).await?;
-        Ok(connection)
+        match connection(&self.client).await {
+            // One that wants no password refuses any. The reference goes on without.
+            Err(Trouble::Redis(refused)) if refused.kind() == ErrorKind::AuthenticationFailed => {
+                let address = self.client.get_connection_info().clone();
+                let open = Client::open(address.set_redis_settings(RedisConnectionInfo::default()))?;
+                let connection = connection(&open).await.map_err(|_wants_another| refused)?;
+                tracing::warn!("Redis wants no password: PDS_REDIS_SCRATCH_PASSWORD has no effect");
+                Ok(connection)
+            }
+            other => other,
+        }
     }
 
     /// Waits until it is away.
@@ -159,6 +165,15 @@ impl fmt::Debug for Scratch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scratch").field("client", &self.client).finish_non_exhaustive()
     }
+}
+
+/// A connection to a server that does its work.
+async fn connection(client: &Client) -> Result<MultiplexedConnection, Trouble> {
+    // The limits are ours: each holds for all of what it is about.
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    answer::<()>(&probe(), &mut connection).await?;
+    Ok(connection)
 }
 
 /// What shows that it does its work: a replica, or one whose disk is full, answers but takes no write.

@@ -172,6 +172,20 @@ async fn a_redis_that_takes_no_writes_counts_as_away() {
 }
 
 #[tokio::test]
+async fn a_redis_that_wants_no_password_is_used_without() {
+    let Some(redis) = Redis::start().await else { return };
+    let plc = Plc::start().await;
+    let place = place(&plc, &redis);
+    redis.ask(&["CONFIG", "SET", "requirepass", ""]).await;
+    let server = place.start_headwater().await;
+    assert_eq!(left(&place).await, 14);
+    assert_eq!(redis.counts().await.len(), 3);
+    assert_eq!((said(&server, THERE), said(&server, AWAY)), (1, 0), "{:?}", server.lines());
+    assert_eq!(said(&server, "PDS_REDIS_SCRATCH_PASSWORD has no effect"), 1, "{:?}", server.lines());
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
 async fn with_the_wrong_password_a_server_starts_and_says_why_it_counts_alone() {
     let Some(redis) = Redis::start().await else { return };
     let plc = Plc::start().await;
