@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
+use shared::crypto::PublicKey;
 use shared::lexicon::Catalog;
 use shared::syntax::Did;
-use shared::token::{EmptySecret, HmacKey};
+use shared::token::{EmptySecret, HmacKey, Verifier};
 
 use crate::account::{ATTEMPT_AGE, AccountConfig, Accounts, HandlePolicy, InvitePolicy, Work, put_roots};
 use crate::actor::blobs::UPLOAD_AGE;
@@ -25,6 +26,7 @@ use crate::announce::Announcements;
 use crate::blobstore::Blobstore;
 use crate::config::{Config, SignUp};
 use crate::db::{Db, DbError};
+use crate::entryway::Entryway;
 use crate::feed::{self, Feed};
 use crate::fetch::ClientError;
 use crate::files::make_directory;
@@ -34,7 +36,7 @@ use crate::mail::Mailer;
 use crate::pipethrough::Pipethrough;
 use crate::random;
 use crate::rate_limit::RateLimiter;
-use crate::rotation::RotationKey;
+use crate::rotation::{KmsError, RotationKey};
 use crate::scratch::Scratch;
 use crate::sequencer::{NewHead, RootSink, Sequencer};
 use crate::streams::Streams;
@@ -63,6 +65,7 @@ struct Inner {
     streams: Streams,
     pipethrough: Pipethrough,
     scratch: Option<Scratch>,
+    entryway: Option<Entryway>,
     rate_limiter: Option<RateLimiter>,
     /// Held by whoever deletes an account.
     deletions: tokio::sync::Mutex<()>,
@@ -130,6 +133,7 @@ impl App {
         let server = xrpc::server_version(&config);
         let feed = Feed::open(&config, accounts.clone(), actors.clone(), identity.clone(), server)?;
         let pipethrough = Pipethrough::new(&config.network)?;
+        let entryway = Entryway::open(&config)?;
         let catalog = Catalog::builtin();
         let mailer = Mailer::new(&config);
         let rotation_key = RotationKey::new(&config.secrets.plc_rotation_key)?;
@@ -152,6 +156,7 @@ impl App {
             streams,
             pipethrough,
             scratch,
+            entryway,
             rate_limiter,
             deletions,
             left_over,
@@ -224,6 +229,33 @@ impl App {
     /// The Redis server, if there is something to ask it.
     pub(crate) fn scratch(&self) -> Option<&Scratch> {
         self.inner.scratch.as_ref()
+    }
+
+    /// The entryway that this server stands behind, if it does.
+    #[must_use]
+    pub fn entryway(&self) -> Option<&Entryway> {
+        self.inner.entryway.as_ref()
+    }
+
+    /// What verifies the sessions of accounts here: the entryway's key where there is one, since it makes them.
+    #[must_use]
+    pub fn session_key(&self) -> Verifier<'_> {
+        match self.entryway() {
+            Some(entryway) => Verifier::Ecdsa(&entryway.config().jwt_key),
+            None => Verifier::Hmac(&self.accounts().config().jwt_key),
+        }
+    }
+
+    /// The key that has to be among the rotation keys of an account here: the entryway's where there is one, since it
+    /// changes identities.
+    ///
+    /// # Errors
+    /// As for [`RotationKey::public_key`].
+    pub async fn identity_key(&self) -> Result<PublicKey, KmsError> {
+        match self.entryway() {
+            Some(entryway) => Ok(entryway.config().rotation_key),
+            None => self.rotation_key().public_key().await,
+        }
     }
 
     /// Who counts how often clients ask, if that is limited.

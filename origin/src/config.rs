@@ -9,6 +9,7 @@
 
 mod blobs;
 mod edge;
+mod entryway;
 mod names;
 mod redis;
 mod secrets;
@@ -29,6 +30,7 @@ use crate::db::{self, Synchronous};
 use crate::mail::SmtpServer;
 pub use blobs::{Blobs, S3};
 pub use edge::Edge;
+pub use entryway::Entryway;
 pub use redis::Redis;
 pub use secrets::{KmsConfig, RotationKeyConfig, SECRETS_FILE, Secrets};
 use variables::{Variables, http_url};
@@ -73,6 +75,8 @@ pub struct Config {
     pub crawlers: Vec<Url>,
     /// The edge in front of this server.
     pub edge: Option<Edge>,
+    /// The entryway that this server stands behind.
+    pub entryway: Option<Entryway>,
     /// What nobody else may know.
     pub secrets: Secrets,
 }
@@ -406,7 +410,13 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
     let network = network(variables);
     let crawlers = crawlers(variables);
     let edge = Edge::read(variables);
-    refuse_what_is_missing(variables);
+    let entryway = Entryway::read(variables);
+    if edge.is_some() && entryway.is_some() {
+        // The edge answers for handles, which are the entryway's then.
+        variables.problem(
+            "PDS_ENTRYWAY_URL and HEADWATER_EDGE_URL are both set, but an edge cannot stand behind an entryway",
+        );
+    }
     let directory = directory(variables);
     let secrets = Secrets::read(variables, local.then_some(directory.as_path()), purpose);
     variables.warn_of_the_rest();
@@ -426,6 +436,7 @@ fn read(variables: &mut Variables, purpose: Purpose) -> Option<Config> {
         network,
         crawlers,
         edge,
+        entryway,
         secrets: secrets?,
     })
 }
@@ -682,13 +693,6 @@ fn crawlers(variables: &mut Variables) -> Vec<Url> {
         }
     }
     crawlers
-}
-
-/// Refuses what changes a server so much that one without it must not start in its place.
-fn refuse_what_is_missing(variables: &mut Variables) {
-    if variables.text("PDS_ENTRYWAY_URL").is_some() {
-        variables.problem("PDS_ENTRYWAY_URL is set, but this server cannot stand behind an entryway yet");
-    }
 }
 
 /// A number that was limited to 32 bits as a count.

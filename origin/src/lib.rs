@@ -23,7 +23,8 @@
 //! - [`blobstore`]: the bytes of blobs.
 //! - [`feed`]: what the edge in front of the server is told and asks.
 //! - [`identity`]: DIDs and handles, resolved and cached; the did:plc directory. [`fetch`]: asking other servers within
-//!   bounds; [`pipethrough`]: passing their answers on. [`crawlers`]: telling relays that there is news.
+//!   bounds; [`pipethrough`]: passing their answers on. [`entryway`]: the server in front that keeps log-ins, if there is
+//!   one. [`crawlers`]: telling relays that there is news.
 //! - [`rotation`]: the key that signs did:plc operations; `aws`: signatures of requests to AWS.
 //! - [`mail`]: what is written to the owners of accounts, and how it gets out.
 //! - `coding`: compressed bodies. `files`: names in directories that stay. `fault`: where tests let the process die.
@@ -97,6 +98,7 @@ pub mod commands;
 pub mod config;
 pub mod crawlers;
 pub mod db;
+pub mod entryway;
 pub mod error;
 mod fault;
 pub mod feed;

@@ -14,6 +14,7 @@ mod attempt;
 mod create;
 mod delete;
 mod document;
+mod entryway;
 mod identity;
 mod rename;
 mod resync;
@@ -39,6 +40,7 @@ pub(crate) use attempt::forget as forget_attempts;
 pub use create::{Made, create};
 pub use delete::delete;
 pub use document::{DocumentFault, check_document};
+pub use entryway::Incompatible;
 pub use identity::change_identity;
 pub use rename::rename;
 pub use resync::{publish_identity, publish_key, resync};
@@ -79,6 +81,18 @@ pub enum LifecycleError {
     /// A did:web names another handle than it is to have.
     #[error("DID is not properly configured for handle")]
     OtherHandle,
+    /// The DID's document does not have the handle yet that an entryway says it has.
+    #[error("Handle does not match DID doc")]
+    StaleHandle,
+    /// An entryway asks for an account without saying whose.
+    #[error("non-entryway pds requires bringing a DID and plcOp")]
+    NoIdentity,
+    /// An entryway asks for an account whose signing key is not kept here.
+    #[error("reserved signing key does not exist")]
+    NotReserved,
+    /// An entryway asks for an account whose identity would not be one of this server.
+    #[error(transparent)]
+    Incompatible(#[from] Incompatible),
     /// Whoever asks for an account of a DID has not shown that it is theirs.
     #[error("Missing auth to create account with did: {0}")]
     NotTheirs(Did),

@@ -83,7 +83,7 @@ impl Accounts {
         Ok(self.config().handles.claim(handle, has_did, rigour)?)
     }
 
-    /// Speaks for a handle, an address and, if one is brought, a DID that nobody has, whatever the status of who might,
+    /// Speaks for a handle, an address, if there is one, and, if one is brought, a DID that nobody has, whatever the status of who might,
     /// and checks the invite code if one is required. They are the caller's until the reservation is dropped.
     ///
     /// # Errors
@@ -92,15 +92,15 @@ impl Accounts {
     pub async fn reserve_sign_up(
         &self,
         handle: &Handle,
-        email: &str,
+        email: Option<&str>,
         did: Option<&Did>,
         invite_code: Option<&str>,
     ) -> Result<Reservation, AccountError> {
         let mut reservation = self.inner.reservations.open();
-        let given = email.to_owned();
-        let (handle, email) = (handle.clone(), email.to_lowercase());
+        let given = email.unwrap_or_default().to_owned();
+        let (handle, email) = (handle.clone(), email.map(str::to_lowercase));
         let handle_free = reservation.add(handle.as_str());
-        let email_free = reservation.add(&email);
+        let email_free = email.as_ref().is_none_or(|email| reservation.add(email));
         let did_free = did.is_none_or(|did| reservation.add(did.as_str()));
         let did = did.cloned();
         let code = invite_code.filter(|_| self.config().invites.required).map(str::to_owned);
@@ -112,7 +112,8 @@ impl Accounts {
                 if !handle_free || named_otherwise(c, &handle, "")? {
                     return Err(AccountError::HandleTaken(handle));
                 }
-                if !email_free || mailed_otherwise(c, &email, "")? {
+                let mailed = email.map(|email| mailed_otherwise(c, &email, "")).transpose()?;
+                if !email_free || mailed == Some(true) {
                     return Err(AccountError::EmailTaken(given));
                 }
                 match did {

@@ -57,6 +57,45 @@ impl Actors {
         let (directory, did) = (self.inner.directory.join("reserved_keys"), did.cloned());
         blocking(move || reserve(&directory, did.as_ref())).await
     }
+
+    /// The key that is kept for the account of `did`: the one that was asked for with it, else the one whose public half is
+    /// `public`. None if there is neither.
+    ///
+    /// # Errors
+    /// When a key cannot be read.
+    pub async fn reserved_key(&self, did: &Did, public: Option<&PublicKey>) -> Result<Option<SigningKey>, ActorError> {
+        let (directory, names) = (self.inner.directory.join("reserved_keys"), names(did, public));
+        blocking(move || {
+            let kept = names.iter().filter(|name| name.as_str().len() <= NAME_MAX);
+            kept.filter_map(|name| read(&directory, name).transpose()).next().transpose()
+        })
+        .await
+    }
+
+    /// Forgets the key that was kept for the account of `did`, which has it now.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub async fn forget_reserved(&self, did: &Did, public: &PublicKey) -> Result<(), ActorError> {
+        let (directory, names) = (self.inner.directory.join("reserved_keys"), names(did, Some(public)));
+        blocking(move || {
+            for name in names.iter().filter(|name| name.as_str().len() <= NAME_MAX) {
+                let path = directory.join(name.as_str());
+                match fs::remove_file(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(&path, source)),
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What the file of a key may be called: the DID it is for, or its own.
+fn names(did: &Did, public: Option<&PublicKey>) -> Vec<Did> {
+    let own = public.and_then(|key| Did::parse(&key.to_did_key()).ok());
+    [Some(did.clone()), own].into_iter().flatten().collect()
 }
 
 fn reserve(directory: &Path, did: Option<&Did>) -> Result<PublicKey, ReserveError> {

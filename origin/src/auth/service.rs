@@ -14,8 +14,10 @@ async fn issuer(asked: &Asked<'_>, keys: &[&str], trusted: Option<&Did>) -> Resu
     let Authorization::Bearer(token) = Authorization::of(asked.headers)? else {
         return Err(XrpcError::unauthorized(error_name::MISSING_JWT, "missing jwt"));
     };
-    let audience = asked.app.config().service.did.as_str();
-    let expected = Expected { audiences: &[audience], lxm: asked.nsid, keys, now: now_seconds() };
+    let own = asked.app.config().service.did.as_str();
+    // What is for the entryway may be for this server, which stands behind it.
+    let entryway = asked.app.entryway().map_or(own, |entryway| entryway.config().did.as_str());
+    let expected = Expected { audiences: &[own, entryway], lxm: asked.nsid, keys, now: now_seconds() };
     let auth = ServiceAuth::parse(token, &expected).map_err(|error| refusal(&error))?;
     if trusted.is_some_and(|trusted| trusted != auth.issuer()) {
         return Err(refusal(&ServiceAuthError::UntrustedIssuer));

@@ -1,7 +1,6 @@
 //! Sessions: access tokens for calls, refresh tokens for the next pair.
 
 use shared::syntax::Did;
-use shared::token::Verifier;
 use shared::token::session::{self, Scope, SessionError};
 use shared::xrpc::error_name;
 
@@ -63,9 +62,8 @@ impl Access {
     }
 
     async fn verify_bearer(&self, asked: &Asked<'_>, token: &str) -> Result<Caller, XrpcError> {
-        let config = asked.app.accounts().config();
-        let key = Verifier::Hmac(&config.jwt_key);
-        let access = session::verify_access(token, key, &config.service_did, &self.scopes, now_seconds());
+        let (key, audience) = (asked.app.session_key(), &asked.app.config().service.did);
+        let access = session::verify_access(token, key, audience, &self.scopes, now_seconds());
         let session::Access { did, scope } = access.map_err(refusal)?;
         self.standing.of(asked, &did).await?;
         Ok(Caller { did, scope })
@@ -148,9 +146,11 @@ impl Auth for Refresh {
 
     async fn verify(&self, asked: &Asked<'_>) -> Result<Refresher, XrpcError> {
         let Authorization::Bearer(token) = Authorization::of(asked.headers)? else { return Err(missing()) };
-        let config = asked.app.accounts().config();
+        // An entryway's refresh tokens are for itself.
+        let entryway = asked.app.entryway().map(|entryway| &entryway.config().did);
+        let audience = entryway.unwrap_or(&asked.app.config().service.did);
         let now = (!self.expired).then(now_seconds);
-        let refresh = session::verify_refresh(token, Verifier::Hmac(&config.jwt_key), &config.service_did, now);
+        let refresh = session::verify_refresh(token, asked.app.session_key(), audience, now);
         let session::Refresh { did, id, .. } = refresh.map_err(refusal)?;
         Ok(Refresher { did, id })
     }

@@ -126,7 +126,11 @@ fn what_cannot_be_used_is_refused() {
     let refused = [
         (vec![("PDS_BLOBSTORE_S3_BUCKET", "b")], "both set"),
         (vec![("PDS_BLOBSTORE_DISK_LOCATION", "")], "PDS_BLOBSTORE_DISK_LOCATION is not set"),
-        (vec![("PDS_ENTRYWAY_URL", "https://a.example.com")], "entryway"),
+        (vec![("PDS_ENTRYWAY_URL", "https://a.example.com")], "PDS_ENTRYWAY_DID must be"),
+        (vec![("PDS_ENTRYWAY_URL", "https://a.example.com")], "PDS_ENTRYWAY_PLC_ROTATION_KEY must be"),
+        (vec![("PDS_ENTRYWAY_URL", "a.example.com"), ("PDS_ENTRYWAY_DID", "a")], "PDS_ENTRYWAY_URL is"),
+        (vec![("PDS_ENTRYWAY_JWT_VERIFY_KEY_K256_PUBLIC_KEY_HEX", "02")], "not a k256 public key"),
+        (vec![("PDS_ENTRYWAY_PLC_ROTATION_KEY", "did:key:z")], "PDS_ENTRYWAY_PLC_ROTATION_KEY is"),
         (vec![("PDS_PLC_ROTATION_KEY_KMS_KEY_ID", "k")], "both set"),
         (
             vec![("PDS_PLC_ROTATION_KEY_KMS_KEY_ID", "k"), ("PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX", "")],

@@ -72,12 +72,15 @@ pub(super) async fn live(State(app): State<App>) -> Response {
     Json(Health { version: app.config().service.version.clone(), error: None }).into_response()
 }
 
-/// `/.well-known/atproto-did`: whose the host is that was asked, if it is the handle of an active account here.
+/// `/.well-known/atproto-did`: whose the host is that was asked, if it is the handle of an active account here. Behind an
+/// entryway, which keeps the handles, none is.
 ///
 /// Specification: <https://atproto.com/specs/handle#handle-resolution>.
 pub(super) async fn atproto_did(State(app): State<App>, Extension(client): Extension<Client>) -> Response {
     let found = match client.host {
-        Some(host) if app.config().handles.is_served(&host) => account_of(&app, &host).await,
+        Some(host) if app.entryway().is_none() && app.config().handles.is_served(&host) => {
+            account_of(&app, &host).await
+        }
         _ => Ok(None),
     };
     let (status, text) = match &found {

@@ -6,6 +6,8 @@
 //! transaction there is no account, after it there is all of it. What was made for an account that did not come about is
 //! undone, at once or at the next start: the DID is ended, the store destroyed. Only what may be asked for again waits for
 //! that: see [`super::attempt`].
+//!
+//! Behind an entryway the identity comes with who asks: see [`super::entryway`].
 
 use shared::api::Secret;
 use shared::api::server::CreateAccount;
@@ -14,7 +16,7 @@ use shared::crypto::{Curve, PublicKey, SigningKey};
 use shared::identity::plc::{Body, Operation, State};
 use shared::syntax::{Did, Handle};
 
-use super::{LifecycleError, attempt, delete, submit};
+use super::{LifecycleError, attempt, delete, entryway, submit};
 use crate::account::{
     Account, AccountError, Attempt, HandleClaim, HandleError, Include, NewAccount, PasswordHash, RepoRoot, Reservation,
     SignUp, Tokens, Work,
@@ -51,6 +53,14 @@ pub async fn create(
     requester: Option<&Did>,
     attempt: Option<&Attempt>,
 ) -> Result<Made, LifecycleError> {
+    if app.entryway().is_some() {
+        if attempt.is_some() {
+            return Err(AccountError::KeyWithoutPassword.into());
+        }
+        let identity = entryway::identity(app, wanted).await?;
+        let granted = Granted::to_entryway(app, &wanted.handle, &identity.did).await?;
+        return Making { app, granted, identity, attempt: None, resumed: false }.make().await;
+    }
     if let Some(attempt) = attempt {
         return attempt::create(app, wanted, requester, attempt).await;
     }
@@ -130,7 +140,8 @@ impl Granted {
         let handle = checked_handle(app, wanted).await?;
         let invite_code = wanted.invite_code.clone().filter(|_| accounts.config().invites.required);
         let email = wanted.email.clone().unwrap_or_default();
-        let spoken_for = accounts.reserve_sign_up(&handle, &email, wanted.did.as_ref(), invite_code.as_deref()).await?;
+        let did = wanted.did.as_ref();
+        let spoken_for = accounts.reserve_sign_up(&handle, Some(&email), did, invite_code.as_deref()).await?;
         if let Some(did) = wanted.did.as_ref().filter(|did| requester != Some(*did)) {
             return Err(LifecycleError::NotTheirs(did.clone()));
         }
@@ -140,6 +151,15 @@ impl Granted {
         };
         Ok(Self { handle, login, invite_code, _spoken_for: spoken_for })
     }
+
+    /// What an entryway asks for, which checks names itself and keeps log-ins and invites.
+    ///
+    /// # Errors
+    /// As [`crate::account::Accounts::reserve_sign_up`].
+    async fn to_entryway(app: &App, handle: &Handle, did: &Did) -> Result<Self, LifecycleError> {
+        let spoken_for = app.accounts().reserve_sign_up(handle, None, Some(did), None).await?;
+        Ok(Self { handle: handle.clone(), login: None, invite_code: None, _spoken_for: spoken_for })
+    }
 }
 
 /// The DID of a new account, and the key that signs its commits.
@@ -148,9 +168,16 @@ pub(super) struct NewIdentity {
     pub(super) did: Did,
     /// What makes the DID. Without, it comes with the account's owner, who moves in and activates the account later.
     operation: Option<Operation>,
+    /// Whether an entryway brings it: then nothing here could end it, and the key is one that was reserved.
+    brought: bool,
 }
 
 impl NewIdentity {
+    /// The one that an entryway brings.
+    pub(super) const fn brought(did: Did, key: SigningKey, operation: Operation) -> Self {
+        Self { key, did, operation: Some(operation), brought: true }
+    }
+
     pub(super) async fn new(app: &App, wanted: &CreateAccount, handle: &Handle) -> Result<Self, LifecycleError> {
         let key = SigningKey::from_bytes(Curve::K256, &random::bytes::<32>()).map_err(LifecycleError::Key)?;
         Self::of(app, wanted, handle, key).await
@@ -172,7 +199,7 @@ impl NewIdentity {
         }
         let taken = app.identity().directory().last_operation(did).await?;
         Ok(match taken.filter(|taken| Some(&taken.cid()) == genesis && taken.state() == same.state()) {
-            Some(taken) => Self { key: same.key, did: did.clone(), operation: Some(taken) },
+            Some(taken) => Self { operation: Some(taken), did: did.clone(), ..same },
             None => same,
         })
     }
@@ -185,7 +212,7 @@ impl NewIdentity {
         key: SigningKey,
     ) -> Result<Self, LifecycleError> {
         if let Some(did) = &wanted.did {
-            return Ok(Self { key, did: did.clone(), operation: None });
+            return Ok(Self { key, did: did.clone(), operation: None, brought: false });
         }
         let own = app.rotation_key().public_key().await?;
         let recovery = wanted.recovery_key.as_deref().map(PublicKey::from_did_key).transpose();
@@ -196,15 +223,16 @@ impl NewIdentity {
         let state = State::of_account(&rotation, &key.public_key(), handle, &app.public_url());
         let operation = app.rotation_key().sign(Body::genesis(state)).await?;
         let did = operation.did()?;
-        Ok(Self { key, did, operation: Some(operation) })
+        Ok(Self { key, did, operation: Some(operation), brought: false })
     }
 
     fn state(&self) -> Option<State> {
         self.operation.as_ref().and_then(Operation::state)
     }
 
+    /// The operation that makes the DID, if it is this server's and so ends with the account that does not come about.
     pub(super) fn genesis(&self) -> Option<Cid> {
-        self.operation.as_ref().map(Operation::cid)
+        self.operation.as_ref().filter(|_| !self.brought).map(Operation::cid)
     }
 }
 
@@ -225,6 +253,7 @@ impl Making<'_> {
     pub(super) async fn make(self) -> Result<Made, LifecycleError> {
         let (app, did, genesis) = (self.app, self.identity.did.clone(), self.identity.genesis());
         let (handle, attempted) = (self.granted.handle.clone(), self.attempt.is_some());
+        let reserved = self.identity.brought.then(|| self.identity.key.public_key());
         // One who was here before and is not gone altogether.
         delete::finish(app, &did).await?;
         if !self.resumed {
@@ -256,15 +285,21 @@ impl Making<'_> {
             tracing::error!(%did, %error, "a new account is not sequenced yet");
         }
         fault::point("create.told");
+        if let Some(key) = reserved
+            && let Err(error) = app.actors().forget_reserved(&did, &key).await
+        {
+            tracing::error!(%did, %error, "a key that is not reserved any more cannot be removed");
+        }
         Ok(Made { did, handle, tokens })
     }
 
     async fn store_register_and_insert(self) -> Result<Tokens, LifecycleError> {
-        let NewIdentity { key, did, operation } = self.identity;
+        let NewIdentity { key, did, operation, brought } = self.identity;
         let created: Created = self.app.actors().create(&did, key).await?;
         fault::point("create.stored");
         if let Some(operation) = &operation
-            && !(self.resumed && is_registered(self.app, &did, operation).await?)
+            // Whoever asks again may have got as far before.
+            && !((self.resumed || brought) && is_registered(self.app, &did, operation).await?)
         {
             submit(self.app, &did, operation).await?;
         }

@@ -31,7 +31,7 @@ pub async fn check_document(app: &App, did: &Did) -> Result<(), LifecycleError> 
     let own = store.key()?.public_key().to_did_key();
     let (endpoint, key) = if did.is_plc() {
         let state = app.identity().directory().state(did).await?.ok_or(DocumentFault::Missing)?;
-        let rotation = app.rotation_key().public_key().await?.to_did_key();
+        let rotation = app.identity_key().await?.to_did_key();
         if !state.rotation_keys.contains(&rotation) {
             return Err(DocumentFault::RotationKey.into());
         }

@@ -1,4 +1,5 @@
-//! Giving an account another handle: the DID's document first, then the row.
+//! Giving an account another handle: the DID's document first, then the row. Behind an entryway, which changes documents,
+//! it has done so before it asks.
 //!
 //! The new handle is noted before the directory is asked to change the document. Whatever happens then, the row follows
 //! the document: at once, or at the next start.
@@ -25,7 +26,7 @@ pub async fn rename(app: &App, did: &Did, handle: &str, rigour: Rigour) -> Resul
         HandleClaim::External(_) => return Err(AccountError::Handle(HandleError::Unresolved).into()),
     };
     let _spoken_for = accounts.reserve_handle(did, &handle).await?;
-    if did.is_plc() {
+    if did.is_plc() && app.entryway().is_none() {
         accounts.note(did, Work::Renaming(handle.clone())).await?;
         fault::point("rename.noted");
         if let Err(error) = rename_at_directory(app, did, &handle).await {
@@ -38,7 +39,8 @@ pub async fn rename(app: &App, did: &Did, handle: &str, rigour: Rigour) -> Resul
     } else {
         let document = app.identity().refresh_did(did).await?.ok_or(DocumentFault::Missing)?;
         if document.handle().as_ref() != Some(&handle) {
-            return Err(LifecycleError::OtherHandle);
+            let entryway = app.entryway().is_some();
+            return Err(if entryway { LifecycleError::StaleHandle } else { LifecycleError::OtherHandle });
         }
     }
     fault::point("rename.registered");

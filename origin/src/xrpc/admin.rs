@@ -125,22 +125,24 @@ pub(super) async fn get_invite_codes(
     Ok(Json(GetInviteCodesOutput { cursor, codes: invite::shown_all(codes)? }))
 }
 
-/// Those of these accounts that exist, each once.
+/// Those of these accounts that exist, each once. Nothing is said of invites where they are an entryway's.
 async fn views(app: &App, mut dids: Vec<Did>) -> Answer<Vec<AccountView>> {
     let mut seen = std::collections::HashSet::new();
     dids.retain(|did| seen.insert(did.clone()));
     let accounts = app.accounts().by_dids(dids.clone(), Include::ALL).await?;
+    let invites = app.entryway().is_none();
     let mut held = app.accounts().invite_codes_of(dids.clone()).await?;
     let mut invited = app.accounts().invited_by(dids).await?;
+    let mut held_by = |did: &Did| invites.then(|| invite::shown_all(held.remove(did).unwrap_or_default()));
     let view = |account: Account| {
         let time = |text: Option<&String>| text.map(|text| stored_time(text)).transpose();
         Ok(AccountView {
-            invites: Some(invite::shown_all(held.remove(&account.did).unwrap_or_default())?),
-            invited_by: invited.remove(&account.did).map(invite::shown).transpose()?,
+            invites: held_by(&account.did).transpose()?,
+            invited_by: invited.remove(&account.did).filter(|_| invites).map(invite::shown).transpose()?,
             indexed_at: stored_time(&account.created_at)?,
             email_confirmed_at: time(account.email_confirmed_at.as_ref())?,
             deactivated_at: time(account.deactivated_at.as_ref())?,
-            invites_disabled: Some(account.invites_disabled),
+            invites_disabled: invites.then_some(account.invites_disabled),
             handle: account.handle.unwrap_or_else(Handle::invalid),
             email: account.email,
             did: account.did,

@@ -50,6 +50,16 @@ pub(super) struct Call<C = (), P = (), I = ()> {
     pub(super) uri: Uri,
     /// What counts it.
     pub(super) meter: Meter,
+    /// The method, as the route table spells it.
+    pub(super) nsid: &'static str,
+}
+
+impl<C, P, I> Call<C, P, I> {
+    /// The same call with another input.
+    pub(super) fn map<J>(self, change: impl FnOnce(I) -> J) -> Call<C, P, J> {
+        let Self { app, caller, params, input, verb, uri, meter, nsid } = self;
+        Call { app, caller, params, input: change(input), verb, uri, meter, nsid }
+    }
 }
 
 /// What a handler answers.
@@ -170,7 +180,8 @@ where
                 let input = I::read(method.nsid, &parts.headers, body, limit).await?;
                 meter.begin(method.nsid).await?;
                 let (verb, uri) = (parts.method.clone(), parts.uri.clone());
-                handler(Call { app: app.clone(), caller, params, input, verb, uri, meter: meter.clone() }).await
+                let (app, meter) = (app.clone(), meter.clone());
+                handler(Call { app, caller, params, input, verb, uri, meter, nsid: method.nsid }).await
             };
             let mut answer = answered.await.into_response();
             meter.tell(&mut answer);

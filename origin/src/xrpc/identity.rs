@@ -22,7 +22,8 @@ const ANSWER_MAX: usize = 16 * 1024;
 /// com.atproto.identity.resolveHandle
 ///
 /// A handle of this server is its account's to tell, and nobody else is asked: who looks for a free name here learns at
-/// once that it is. The answer is always of the moment, so it has no tag.
+/// once that it is. Behind an entryway no handle is, since it keeps them. The answer is always of the moment, so it has no
+/// tag.
 pub(super) async fn resolve_handle(
     Call { app, params, .. }: Call<(), ResolveHandleParams>,
 ) -> Answer<Json<ResolveHandleOutput>> {
@@ -30,11 +31,13 @@ pub(super) async fn resolve_handle(
     if handle.tld() == Tld::Reserved {
         return Err(XrpcError::refused(HandleError::Tld.name(), HandleError::Tld.to_string()));
     }
-    if let Some(account) = app.accounts().by_handle(&handle, Include::ACTIVE).await? {
-        return Ok(Json(ResolveHandleOutput { did: account.did }));
-    }
-    if app.config().handles.is_served(handle.as_str()) {
-        return Err(XrpcError::refused(error_name::HANDLE_NOT_FOUND, "Unable to resolve handle"));
+    if app.entryway().is_none() {
+        if let Some(account) = app.accounts().by_handle(&handle, Include::ACTIVE).await? {
+            return Ok(Json(ResolveHandleOutput { did: account.did }));
+        }
+        if app.config().handles.is_served(handle.as_str()) {
+            return Err(XrpcError::refused(error_name::HANDLE_NOT_FOUND, "Unable to resolve handle"));
+        }
     }
     let did = match &app.config().services.app_view {
         Some(view) => resolved_by(&app, &view.remote.url, &handle).await,

@@ -16,6 +16,7 @@ use shared::api::server::CreateSession;
 
 use super::call::{Answer, Call};
 use super::input::Json;
+use super::proxy::Aside;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::client_address::Client;
@@ -119,8 +120,8 @@ pub(super) fn by_caller<P, I>(call: &Call<Caller, P, I>) -> Share {
 }
 
 /// A point of whoever tries to log in as somebody from somewhere.
-pub(super) fn by_login(call: &Call<(), (), Json<CreateSession>>) -> Share {
-    (format!("{}-{}", call.input.0.identifier, call.meter.address()), 1)
+pub(super) fn by_login(call: &Call<(), (), Aside<Json<CreateSession>>>) -> Share {
+    (format!("{}-{}", call.input.input.0.identifier, call.meter.address()), 1)
 }
 
 /// What the caller uses by making a record.
@@ -172,7 +173,8 @@ impl Meter {
         Self { client, counts }
     }
 
-    fn address(&self) -> String {
+    /// Where the call comes from.
+    pub(super) fn address(&self) -> String {
         self.client.to_string()
     }
 

@@ -189,8 +189,14 @@ impl From<LifecycleError> for XrpcError {
             LifecycleError::Resolve(error) => error.into(),
             error @ (LifecycleError::Document(_)
             | LifecycleError::OtherHandle
+            | LifecycleError::StaleHandle
+            | LifecycleError::NoIdentity
+            | LifecycleError::NotReserved
             | LifecycleError::Unsupported(_)
             | LifecycleError::RecoveryKey(_)) => Self::invalid_request(error.to_string()),
+            error @ LifecycleError::Incompatible(_) => {
+                Self::refused(error_name::INCOMPATIBLE_DID_DOC, error.to_string())
+            }
             error @ LifecycleError::NotTheirs(_) => {
                 Self::unauthorized(error_name::AUTHENTICATION_REQUIRED, error.to_string())
             }

@@ -37,7 +37,7 @@ async fn a_code_is_checked_early_only_where_one_is_needed() {
     let (_directory, accounts) = opened(earning());
     let reserve = |accounts: &Accounts| {
         let accounts = accounts.clone();
-        async move { accounts.reserve_sign_up(&handle("alice"), "a@b.co", None, Some("nonsense")).await.map(drop) }
+        async move { accounts.reserve_sign_up(&handle("alice"), Some("a@b.co"), None, Some("nonsense")).await.map(drop) }
     };
     assert!(matches!(reserve(&accounts).await, Err(AccountError::InviteUnavailable)));
     let (_directory, open) = opened(config());

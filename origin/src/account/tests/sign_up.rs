@@ -99,10 +99,10 @@ async fn a_reserved_name_is_anothers_until_it_is_let_go() {
     let (_directory, accounts) = opened(config());
     make_with_password(&accounts, "hidden", "x").await;
     accounts.take_down(&did("hidden"), None, quiet).await.unwrap();
-    let held = accounts.reserve_sign_up(&handle("alice"), "a@b.co", None, None).await.unwrap();
+    let held = accounts.reserve_sign_up(&handle("alice"), Some("a@b.co"), None, None).await.unwrap();
     let taken = |handle: &str, email: &str| {
         let (accounts, handle, email) = (accounts.clone(), super::handle(handle), email.to_owned());
-        async move { accounts.reserve_sign_up(&handle, &email, None, None).await.map(drop) }
+        async move { accounts.reserve_sign_up(&handle, Some(&email), None, None).await.map(drop) }
     };
     assert!(matches!(taken("alice", "c@d.co").await, Err(AccountError::HandleTaken(_))));
     assert!(matches!(taken("bob", "A@B.co").await, Err(AccountError::EmailTaken(_))));

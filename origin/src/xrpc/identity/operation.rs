@@ -26,7 +26,7 @@ pub(in super::super) async fn get_recommended_did_credentials(
     Call { app, caller, .. }: Call<Caller>,
 ) -> Answer<Json<GetRecommendedDidCredentialsOutput>> {
     let home = Home::of(&app, &caller.did).await?;
-    let own = app.rotation_key().public_key().await?;
+    let own = app.identity_key().await?;
     let rotation_keys = app.config().identity.recovery_key.iter().chain([&own]).map(PublicKey::to_did_key).collect();
     let pds: Map = [("type", PDS_TYPE), ("endpoint", &home.pds)].into_iter().collect();
     Ok(Json(GetRecommendedDidCredentialsOutput {
@@ -72,7 +72,7 @@ pub(in super::super) async fn submit_plc_operation(
     let operation = Operation::from_value(input.operation).ok().filter(|it| matches!(it.body(), Body::Update { .. }));
     let operation = operation.ok_or_else(|| XrpcError::invalid_request("Invalid operation"))?;
     let state = operation.state().unwrap_or_default();
-    let own = app.rotation_key().public_key().await?.to_did_key();
+    let own = app.identity_key().await?.to_did_key();
     Home::of(&app, &did).await?.check(&state, &own).map_err(XrpcError::invalid_request)?;
     only_plc(&did)?;
     Ok(lifecycle::change_identity(&app, &did, &operation).await?)

@@ -65,7 +65,7 @@ pub(in super::super) async fn get_session(
     }))
 }
 
-fn unknown(did: &Did) -> XrpcError {
+pub(in super::super) fn unknown(did: &Did) -> XrpcError {
     XrpcError::invalid_request(format!("Could not find user info for account: {did}"))
 }
 
