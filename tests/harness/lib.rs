@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub mod bucket;
 mod edge;
+pub mod entryway;
 pub mod environment;
 pub mod kms;
 mod pds;
@@ -23,6 +24,7 @@ mod smtp;
 
 pub use bucket::Bucket;
 pub use edge::Edge;
+pub use entryway::Entryway;
 pub use pds::Pds;
 pub use plc::Plc;
 pub use process::Process;

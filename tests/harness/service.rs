@@ -11,9 +11,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
+use shared::crypto::PublicKey;
 use shared::identity::DidDocument;
 use shared::syntax::Did;
 use shared::token::service::{ACCOUNT_KEY, Expected, ServiceAuth};
+use shared::token::{Jwt, Verifier};
 
 use crate::Plc;
 
@@ -45,6 +47,8 @@ pub struct Service {
 
 struct Inner {
     directory: String,
+    /// Whose sessions it takes besides, if it makes any.
+    sessions: Option<PublicKey>,
     seen: Mutex<Vec<Seen>>,
     answer: Answer,
 }
@@ -52,7 +56,17 @@ struct Inner {
 impl Service {
     /// Starts one that knows accounts by the directory `plc`. Who comes with a token that does not verify gets a 401.
     pub async fn start(plc: &Plc, answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
-        let inner = Arc::new(Inner { directory: plc.url(""), seen: Mutex::default(), answer: Arc::new(answer) });
+        Self::start_with(plc, None, answer).await
+    }
+
+    /// As [`Service::start`]; it takes tokens of sessions, too, that the key of `sessions` has signed.
+    pub async fn start_with(
+        plc: &Plc,
+        sessions: Option<PublicKey>,
+        answer: impl Fn(&Seen) -> Response + Send + Sync + 'static,
+    ) -> Self {
+        let (directory, answer) = (plc.url(""), Arc::new(answer));
+        let inner = Arc::new(Inner { directory, sessions, seen: Mutex::default(), answer });
         let router = Router::new().fallback(take).with_state(Arc::clone(&inner));
         Self { url: crate::serve(router).await, inner }
     }
@@ -72,6 +86,7 @@ async fn take(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (caller, token) = match bearer(&parts.headers) {
         None => (None, None),
+        Some(bearer) if inner.sessions.is_some_and(|key| is_session(bearer, &key)) => (None, None),
         Some(bearer) => match verify(&inner.directory, bearer).await {
             Ok((caller, audience, method)) => (Some(caller), Some((audience, method))),
             Err(fault) => return refused(StatusCode::UNAUTHORIZED, "BadJwt", &fault),
@@ -105,6 +120,12 @@ async fn read(body: Body) -> (u64, Vec<u8>) {
         first.extend_from_slice(&piece[..wanted]);
     }
     (length, first)
+}
+
+/// Whether `key` has signed a token that is for no one method.
+fn is_session(token: &str, key: &PublicKey) -> bool {
+    let claims = Jwt::parse(token).and_then(|jwt| jwt.verify::<Value>(Verifier::Ecdsa(key)));
+    claims.is_ok_and(|claims| claims["lxm"].is_null())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -13,6 +13,7 @@ mod crawlers;
 mod customer;
 mod durability;
 mod edge;
+mod entryway;
 mod feed;
 mod firehose;
 mod handle;
