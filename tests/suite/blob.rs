@@ -127,6 +127,8 @@ impl Account {
     /// Changes a database behind the server's back, as what is not served yet would.
     pub(crate) fn meddle(&self, database: &Path, sql: &str) {
         Connection::open(database).unwrap().execute_batch(sql).unwrap();
+        // What was read of an account before is known for a second.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
     }
 }
 
