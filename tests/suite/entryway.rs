@@ -293,6 +293,7 @@ pub(crate) async fn bad_accounts(entryway: &Entryway, pds: &str) -> Vec<(&'stati
         Body::genesis(state).sign(&entryway.rotation)
     };
     let other = &entryway.sessions;
+    let named = changed(&|state| state.rotation_keys.push(other.public_key().to_did_key()));
     let mut without = input(&good);
     without.as_object_mut().unwrap().remove("did");
     let mut unsigned = input(&good);
@@ -319,6 +320,12 @@ pub(crate) async fn bad_accounts(entryway: &Entryway, pds: &str) -> Vec<(&'stati
             "IncompatibleDidDoc",
         ),
         ("signed by another", input(&Body::genesis(good.state().unwrap()).sign(other)), 400, "IncompatibleDidDoc"),
+        (
+            "signed by another that it names",
+            input(&Body::genesis(named.state().unwrap()).sign(other)),
+            400,
+            "IncompatibleDidDoc",
+        ),
         ("another key", input(&changed(&|state| state.set_signing_key(&other.public_key()))), 400, "InvalidRequest"),
         (
             "another server",
