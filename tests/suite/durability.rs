@@ -249,6 +249,10 @@ async fn what_an_answer_promises_is_on_the_disk_with_the_names_that_lead_to_it()
         let mut left = until(answered);
         // The list of repositories is kept a moment later, and known to be behind until then.
         left.remove("/data/account.sqlite-wal");
+        // So is that there is nothing left to settle of a repository that was moved in; nothing is told of this one.
+        if method == "importRepo" {
+            left.remove("/data/sequencer.sqlite-wal");
+        }
         assert_eq!(left, BTreeSet::new(), "after {method}");
     }
     let (asked, answered) = around(&calls, "createAccount");

@@ -90,6 +90,8 @@ impl Host {
         database.busy_timeout(Duration::from_secs(5)).unwrap();
         let sql = format!("UPDATE actor SET {column} = ?2 WHERE did = ?1");
         assert_eq!(database.execute(&sql, (&account.did, value)).unwrap(), 1);
+        // What somebody else than the server writes there is seen after a second.
+        std::thread::sleep(Duration::from_millis(1_100));
     }
 }
 
