@@ -14,9 +14,12 @@ mod replica_object;
 mod together;
 
 use std::cell::OnceCell;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
-use worker::{Context, Env, console_error, event};
+use futures_util::future::{Either, select};
+use worker::{Context, Delay, Env, console_error, event};
 
 use crate::error::Refusal;
 use crate::settings::Settings;
@@ -52,4 +55,12 @@ fn now() -> u64 {
 fn memory() -> u64 {
     const PAGE: u64 = 65_536;
     u64::try_from(core::arch::wasm32::memory_size::<0>()).unwrap_or(u64::MAX).saturating_mul(PAGE)
+}
+
+/// What `work` comes to; `None` if that takes longer.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), pin!(Delay::from(limit))).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
 }

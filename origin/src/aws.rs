@@ -12,12 +12,14 @@ use std::fmt::Write as _;
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::HeaderName;
+use reqwest::header::{AUTHORIZATION, HOST, HeaderName};
 use sha2::{Digest as _, Sha256};
 use shared::api::Secret;
 use shared::syntax::Datetime;
 use url::Url;
 
+const DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 /// What stands for itself in a parameter; everything else is percent-encoded.
 const PARAMETER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same in a path.
@@ -31,23 +33,45 @@ pub(crate) struct Signer {
     pub(crate) region: String,
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: Secret,
+    /// What comes with a key that is lent.
+    pub(crate) session_token: Option<Secret>,
 }
 
 /// What is signed. The headers are in the order of their names, `host` among them.
 #[derive(Debug)]
-pub(crate) struct ToSign<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) url: &'a Url,
-    pub(crate) headers: &'a [(HeaderName, String)],
+struct ToSign<'a> {
+    method: &'a str,
+    url: &'a Url,
+    headers: &'a [(HeaderName, String)],
     /// The body's SHA-256, in hex.
-    pub(crate) body: &'a str,
+    body: &'a str,
     /// When, as [`timestamp`] has it.
-    pub(crate) at: &'a str,
+    at: &'a str,
 }
 
 impl Signer {
+    /// The headers of a request: those given, what has to go along with them, and the signature of all. `body` is the
+    /// body's SHA-256, in hex.
+    pub(crate) fn sign(
+        &self,
+        method: &str,
+        url: &Url,
+        mut headers: Vec<(HeaderName, String)>,
+        body: &str,
+        at: &Datetime,
+    ) -> Vec<(HeaderName, String)> {
+        let at = timestamp(at);
+        headers.push((HOST, host_of(url)));
+        headers.push((DATE, at.clone()));
+        headers.extend(self.session_token.as_ref().map(|token| (TOKEN, token.expose().to_owned())));
+        headers.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        let authorization = self.authorization(&ToSign { method, url, headers: &headers, body, at: &at });
+        headers.push((AUTHORIZATION, authorization));
+        headers
+    }
+
     /// The value of the header `authorization`.
-    pub(crate) fn authorization(&self, ToSign { method, url, headers, body, at }: &ToSign<'_>) -> String {
+    fn authorization(&self, ToSign { method, url, headers, body, at }: &ToSign<'_>) -> String {
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(";");
         let mut canonical = format!("{method}\n{}\n{}\n", url.path(), url.query().unwrap_or_default());
@@ -78,10 +102,15 @@ fn mac(key: &[u8], text: &str) -> [u8; 32] {
 }
 
 /// A moment as signatures have it: `YYYYMMDDTHHMMSSZ`.
-pub(crate) fn timestamp(micros: i64) -> String {
-    let at = Datetime::from_unix_micros(micros);
+fn timestamp(at: &Datetime) -> String {
     let (second, _) = at.as_str().split_once('.').unwrap_or((at.as_str(), ""));
     second.chars().filter(|character| !matches!(character, '-' | ':')).chain(['Z']).collect()
+}
+
+/// The header `host` of a request to `url`.
+pub(crate) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// A key as a path has it.
@@ -111,6 +140,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             access_key_id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
             secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+            session_token: None,
         };
         let mut url = Url::parse(&format!("https://examplebucket.s3.amazonaws.com{path}")).unwrap();
         url.set_query(Some(query).filter(|query| !query.is_empty()));
@@ -158,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_moment_and_a_key_are_written_as_signatures_have_them() {
-        assert_eq!(timestamp(1_369_353_600_999_999), AT);
+        assert_eq!(timestamp(&Datetime::from_unix_micros(1_369_353_600_999_999)), AT);
         assert_eq!(encode_path("tmp/did:web:localhost%3A2583/a b"), "tmp/did%3Aweb%3Alocalhost%253A2583/a%20b");
         assert_eq!(encode_query(&[("prefix", "tmp/did:"), ("list-type", "2")]), "list-type=2&prefix=tmp%2Fdid%3A");
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
-use futures_util::stream::Stream;
+use futures_util::stream::{Stream, TryStreamExt as _};
 use shared::cid::Cid;
 use shared::syntax::Did;
 
@@ -128,6 +128,7 @@ impl Blobstore {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let body = body.map_err(|error| BlobstoreError::Body(error.into()));
         match self {
             Self::Disk(DiskBlobstore(disk)) => intake::put_temporary(disk, did, body, declared, limit).await,
             Self::S3(bucket) => bucket.put_temporary(did, body, declared, limit).await,

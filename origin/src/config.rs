@@ -7,6 +7,7 @@
 //!
 //! Each field says its variable and the default.
 
+mod aws;
 mod blobs;
 mod edge;
 mod entryway;

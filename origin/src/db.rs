@@ -192,9 +192,7 @@ impl Db {
         &self,
         write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let done = in_transaction(&mut held(&self.inner.writer), write);
-        self.inner.changes.fetch_add(1, Ordering::Release);
-        done
+        self.inner.in_transaction(&mut held(&self.inner.writer), write)
     }
 
     /// A number that is another one after each write through this handle and its clones, before the write returns: what was
@@ -217,11 +215,10 @@ impl Db {
         // After a panic in an earlier call there is one.
         let _none = writer.execute("DETACH DATABASE staged", []);
         writer.execute("ATTACH DATABASE ?1 AS staged", [path.to_string_lossy()]).map_err(DbError::from)?;
-        let done = in_transaction(&mut writer, write);
+        let done = self.inner.in_transaction(&mut writer, write);
         // Statements that know the other database must not outlive it. What is committed is, whether it goes or stays.
         writer.flush_prepared_statement_cache();
         let _stays_until_the_next = writer.execute("DETACH DATABASE staged", []);
-        self.inner.changes.fetch_add(1, Ordering::Release);
         done
     }
 
@@ -269,14 +266,20 @@ pub fn start_blocking(work: impl FnOnce() + Send + 'static) {
     let _nobody_waits = tokio::task::spawn_blocking(work);
 }
 
-fn in_transaction<T, E: From<DbError>>(
-    writer: &mut Connection,
-    write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<T, E> {
-    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(DbError::from)?;
-    let done = write(&transaction)?;
-    transaction.commit().map_err(DbError::from)?;
-    Ok(done)
+impl Inner {
+    fn in_transaction<T, E: From<DbError>>(
+        &self,
+        writer: &mut Connection,
+        write: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(DbError::from)?;
+        let done = write(&transaction)?;
+        let committed = transaction.commit();
+        // Also after a failure, which may have come when it was committed.
+        self.changes.fetch_add(1, Ordering::Release);
+        committed.map_err(DbError::from)?;
+        Ok(done)
+    }
 }
 
 /// A panic while the lock was held left no transaction behind: dropping one rolls it back.

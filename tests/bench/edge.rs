@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use tests::process::headwater;
+use tests::peers::free_port;
+use tests::process::{self, headwater};
 use tests::{Edge, Plc, Process, environment};
 use tokio::task::JoinSet;
 
@@ -115,7 +116,7 @@ fn worker_size() -> Outcome<()> {
 
 impl World {
     async fn start(program: &Path) -> Outcome<Option<Self>> {
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port();
         let (data, kept) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let plc = Plc::start().await;
         let mut command = headwater(program, data.path(), &plc);
@@ -146,9 +147,8 @@ impl World {
     }
 
     fn resident(&self) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.workerd))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+        let (now, _) = process::memory(self.workerd).ok_or("workerd has ended")?;
+        Ok(now / 1024)
     }
 
     fn cpu(&self) -> Outcome<Cpu> {

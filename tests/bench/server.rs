@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use tests::Plc;
+use tests::peers::free_port;
+use tests::{Plc, process};
 use tokio::process::{Child, Command};
 
 use crate::cost::Cpu;
@@ -68,7 +69,7 @@ impl Server {
         plc: &Plc,
         seed: Seed,
     ) -> Result<Self, Box<dyn Error>> {
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port();
         let url = format!("http://localhost:{port}");
         if kind == Kind::Ours {
             command.envs(AS_DEPLOYED);
@@ -150,12 +151,7 @@ impl Server {
 
     /// Its resident memory now, and the most that it was, in kB.
     pub(crate) fn memory(&self) -> Result<(u64, u64), Box<dyn Error>> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        field("VmRSS:").zip(field("VmHWM:")).ok_or_else(|| "no memory in the process's status".into())
+        process::memory(self.id()?).ok_or_else(|| "no memory in the process's status".into())
     }
 
     fn id(&self) -> Result<u32, Box<dyn Error>> {

@@ -70,7 +70,7 @@ impl Kms {
     }
 
     /// The variables of a server that uses it.
-    pub fn variables(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> [(&'static str, String); 6] {
         [
             ("PDS_PLC_ROTATION_KEY_KMS_KEY_ID", KEY_ID),
             ("AWS_REGION", REGION),
@@ -80,7 +80,6 @@ impl Kms {
             ("AWS_SESSION_TOKEN", SESSION_TOKEN),
         ]
         .map(|(name, value)| (name, value.to_owned()))
-        .to_vec()
     }
 
     /// The key's public half, as a did:key.

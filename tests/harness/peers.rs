@@ -17,7 +17,7 @@ use crate::environment;
 pub use program::Program;
 
 pub use relay::Relay;
-pub(crate) use server::free_port;
+pub use server::free_port;
 pub use server::{ADMIN_PASSWORD, Place, Version, plc_url};
 
 /// The installed packages, and the Node that runs them.

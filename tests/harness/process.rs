@@ -32,6 +32,16 @@ pub struct Starting {
     lines: Lines<BufReader<ChildStdout>>,
 }
 
+/// The resident memory of a process now, and the most that it was, in kB; `None` once it has ended.
+pub fn memory(process: u32) -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    field("VmRSS:").zip(field("VmHWM:"))
+}
+
 /// What starts an origin on `directory`, with the did:plc directory `plc` and without invites.
 ///
 /// It listens on a port that the system chooses. Add variables to it, or put another program before it with [`under`].

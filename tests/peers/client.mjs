@@ -6,6 +6,7 @@ import { IdResolver } from '@atproto/identity'
 import { verifyProofs, verifyRecords, verifyRepoCar } from '@atproto/repo'
 import { CID } from 'multiformats'
 import { codeIn, mailbox } from './mailbox.mjs'
+import { refused, step } from './steps.mjs'
 
 const [url, plcUrl, adminPassword, mails, view] = process.argv.slice(2)
 const mail = mailbox(mails)
@@ -23,14 +24,6 @@ const asAdmin = { headers: { authorization }, encoding: 'application/json' }
 const idResolver = new IdResolver({ plcUrl, fetch: globalThis.fetch })
 const post = 'app.bsky.feed.post'
 const createdAt = '2026-01-02T03:04:05.678Z'
-
-const step = (name) => console.log(name)
-const refused = (promise, status, error) =>
-  assert.rejects(promise, (thrown) => {
-    assert.equal(thrown.status, status, thrown.message)
-    assert.equal(thrown.error, error)
-    return true
-  })
 
 step('describe, invite, sign up')
 const agent = new AtpAgent({ service: url })

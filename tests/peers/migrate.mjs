@@ -3,16 +3,10 @@
 import assert from 'node:assert/strict'
 import { AtpAgent } from '@atproto/api'
 import { codeIn, mailbox } from './mailbox.mjs'
+import { refused, step } from './steps.mjs'
 
 const [oldUrl, newUrl, mails, did, handle, oldPassword, newPassword, inviteCode] = process.argv.slice(2)
 const mail = mailbox(mails)
-const step = (name) => console.log(name)
-const refused = (promise, status, error) =>
-  assert.rejects(promise, (thrown) => {
-    assert.equal(thrown.status, status, thrown.message)
-    assert.equal(thrown.error, error)
-    return true
-  })
 
 step('an account at the new server')
 const before = new AtpAgent({ service: oldUrl })

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use tests::plc::Mishap;
 use tests::{Pds, Plc};
 
-use crate::client::{ADMIN, As, User, get, mail_token, message, post, refusal, told};
+use crate::client::{ADMIN, As, User, accounts, get, mail_token, message, post, refusal, told};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 const PASSWORD: &str = "correct horse battery";
@@ -53,12 +52,6 @@ async fn registered(plc: &Plc, name: &str) -> Vec<(String, usize)> {
         found.push((did, log.as_array().unwrap().len()));
     }
     found
-}
-
-fn accounts(pds: &Pds) -> Connection {
-    let db = Connection::open(pds.directory().join("account.sqlite")).unwrap();
-    db.busy_timeout(Duration::from_secs(5)).unwrap();
-    db
 }
 
 fn count(pds: &Pds, table: &str) -> i64 {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::account::sign_up;
+use crate::client::meddle_with_accounts;
 
 /// What a blob may have at most, by default.
 const LIMIT: usize = 5 * 1024 * 1024;
@@ -127,8 +128,6 @@ impl Account {
     /// Changes a database behind the server's back, as what is not served yet would.
     pub(crate) fn meddle(&self, database: &Path, sql: &str) {
         Connection::open(database).unwrap().execute_batch(sql).unwrap();
-        // What was read of an account before is known for a second.
-        std::thread::sleep(std::time::Duration::from_millis(1100));
     }
 }
 
@@ -501,20 +500,19 @@ async fn who_may_upload_and_fetch_depends_on_the_account() {
     let (status, body) = told(by_service("com.atproto.repo.other", &alice.did, "x").send().await.unwrap()).await;
     assert_eq!((status, &body["error"]), (401, &json!("BadJwtLexiconMethod")));
 
-    let accounts = alice.pds.directory().join("account.sqlite");
-    alice.meddle(&accounts, "UPDATE actor SET deactivatedAt = '2024-01-01T00:00:00.000Z'");
+    meddle_with_accounts(&alice.pds, "UPDATE actor SET deactivatedAt = '2024-01-01T00:00:00.000Z'", []);
     let (status, body) = told(alice.fetch(&blob).send().await.unwrap()).await;
     assert_eq!((status, &body["error"]), (400, &json!("RepoDeactivated")));
     let own = alice.fetch(&blob).bearer_auth(&alice.token).send().await.unwrap();
     assert_eq!((own.status().as_u16(), own.bytes().await.unwrap()), (200, "hello".into()));
     assert_eq!(alice.upload("text/plain", "later").await["size"], 5, "a move here uploads before it is active");
 
-    alice.meddle(&accounts, "UPDATE actor SET takedownRef = 'x'");
+    meddle_with_accounts(&alice.pds, "UPDATE actor SET takedownRef = 'x'", []);
     let (status, body) = told(alice.fetch(&blob).send().await.unwrap()).await;
     assert_eq!((status, &body["error"]), (400, &json!("RepoTakendown")));
     let (status, body) = told(alice.uploading("text/plain", "more").send().await.unwrap()).await;
     assert_eq!((status, &body["error"]), (401, &json!("AccountTakedown")));
-    alice.meddle(&accounts, "UPDATE actor SET takedownRef = NULL, deactivatedAt = NULL");
+    meddle_with_accounts(&alice.pds, "UPDATE actor SET takedownRef = NULL, deactivatedAt = NULL", []);
 
     alice.meddle(&alice.store().join("store.sqlite"), "UPDATE blob SET takedownRef = 'x'");
     assert!(alice.is_gone(&blob).await);

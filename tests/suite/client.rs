@@ -1,7 +1,9 @@
 //! A client of one server, and the accounts that it made there.
 
+use std::time::Duration;
+
 use reqwest::{Client, Method, RequestBuilder};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Params};
 use serde_json::{Value, json};
 use shared::firehose::{Body, Kind};
 use shared::syntax::Did;
@@ -116,13 +118,26 @@ impl User {
     }
 }
 
+/// The accounts' database, beside the server.
+pub(crate) fn accounts(pds: &Pds) -> Connection {
+    let db = Connection::open(pds.directory().join("account.sqlite")).unwrap();
+    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    db
+}
+
+/// Changes accounts behind the server's back, as what is not served yet would; how many rows. Waits for as long as the
+/// server may know an account that it has read before.
+pub(crate) fn meddle_with_accounts(pds: &Pds, sql: &str, params: impl Params) -> usize {
+    let changed = accounts(pds).execute(sql, params).unwrap();
+    std::thread::sleep(Duration::from_millis(1_100));
+    changed
+}
+
 /// Makes a mailed token for `purpose`, as the database holds it.
 pub(crate) fn mail_token(pds: &Pds, did: &str, purpose: &str, token: &str) {
-    let db = Connection::open(pds.directory().join("account.sqlite")).unwrap();
-    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     let sql = "INSERT OR REPLACE INTO email_token (purpose, did, token, requestedAt) \
         VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))";
-    db.execute(sql, [purpose, did, token]).unwrap();
+    accounts(pds).execute(sql, [purpose, did, token]).unwrap();
 }
 
 /// What the firehose tells of an account: the kinds of its events in order, `#account` with what it is worth.

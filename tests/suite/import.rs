@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::blob::{Account, told};
+use crate::client::meddle_with_accounts;
 
 /// A repository as another host has it: signed by a key of its own.
 struct Foreign {
@@ -91,7 +92,7 @@ impl Account {
 
     fn set_active(&self, active: bool) {
         let at = if active { "NULL" } else { "'2024-01-01T00:00:00.000Z'" };
-        self.meddle(&self.pds.directory().join("account.sqlite"), &format!("UPDATE actor SET deactivatedAt = {at}"));
+        meddle_with_accounts(&self.pds, &format!("UPDATE actor SET deactivatedAt = {at}"), []);
     }
 }
 

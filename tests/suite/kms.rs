@@ -9,7 +9,7 @@ use tests::{Pds, Plc};
 use crate::client::{User, get, mail_token, message, poke, post, refusal};
 
 async fn start(plc: &Plc, kms: &Kms) -> Pds {
-    let variables = kms.variables();
+    let variables = kms.environment();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     Pds::start_open_with(plc, &variables).await
 }

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Body, Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use tests::process::{Process, headwater};
+use tests::process::{self, Process, headwater};
 use tests::{Bucket, Plc, Repository, environment};
 
 use crate::read_after_write::{BOB, VIEW, View, post_of, post_view};
@@ -101,13 +101,11 @@ impl Watched {
 }
 
 /// Notes the most that the process has resident, until it is over.
-fn watch(process: u32, most: Arc<AtomicU64>, over: Arc<AtomicBool>) {
+fn watch(id: u32, most: Arc<AtomicU64>, over: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         while !over.load(Ordering::Acquire) {
-            let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else { return };
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            let resident = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            most.fetch_max(resident.unwrap_or_default(), Ordering::AcqRel);
+            let Some((resident, _)) = process::memory(id) else { return };
+            most.fetch_max(resident, Ordering::AcqRel);
             std::thread::sleep(EACH);
         }
     });

@@ -1,7 +1,6 @@
 //! Repositories as those read them who mirror and check them.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Client, Method, Response};
@@ -18,6 +17,7 @@ use shared::syntax::Did;
 use tests::{Pds, Plc};
 
 use crate::account::sign_up;
+use crate::client::meddle_with_accounts;
 
 /// A server with accounts.
 pub(crate) struct Host {
@@ -86,12 +86,8 @@ impl Host {
 
     /// Changes the row of an account as the administrator's commands do.
     pub(crate) fn set(&self, account: &Account, column: &str, value: Option<&str>) {
-        let database = rusqlite::Connection::open(self.pds.directory().join("account.sqlite")).unwrap();
-        database.busy_timeout(Duration::from_secs(5)).unwrap();
         let sql = format!("UPDATE actor SET {column} = ?2 WHERE did = ?1");
-        assert_eq!(database.execute(&sql, (&account.did, value)).unwrap(), 1);
-        // What somebody else than the server writes there is seen after a second.
-        std::thread::sleep(Duration::from_millis(1_100));
+        assert_eq!(meddle_with_accounts(&self.pds, &sql, (&account.did, value)), 1);
     }
 }
 

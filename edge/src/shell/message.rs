@@ -1,15 +1,14 @@
 //! Requests and responses of the platform, made and read.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::link::{MAX_BODY_LEN, decode, encode};
 use wasm_bindgen::JsValue;
-use worker::{Delay, Error, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub};
+use worker::{Error, Headers, Method, Request, RequestInit, Response, ResponseBuilder, Result, Stub};
 
+use super::within;
 use crate::answer::{Answer, Mark};
 use crate::error::Refusal;
 
@@ -56,10 +55,8 @@ pub(super) async fn call(object: &Stub, path: &str, body: &[u8]) -> Result<Respo
     let mut init = RequestInit::new();
     init.with_method(Method::Post).with_body(Some(JsValue::from(js_sys::Uint8Array::from(body))));
     let request = Request::new_with_init(&format!("https://object{path}"), &init)?;
-    match select(pin!(object.fetch_with_request(request)), pin!(Delay::from(PATIENCE))).await {
-        Either::Left((response, _)) => response,
-        Either::Right(_) => Err(failed(format!("an object takes too long to answer {path}"))),
-    }
+    let answered = within(PATIENCE, object.fetch_with_request(request)).await;
+    answered.unwrap_or_else(|| Err(failed(format!("an object takes too long to answer {path}"))))
 }
 
 /// Sends a message to an object and reads what it says; `None` if that is nothing.

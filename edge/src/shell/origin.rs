@@ -10,7 +10,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use js_sys::Reflect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,9 +17,10 @@ use shared::link::{self, BodyDigest, MEDIA_TYPE, Region, Vouched};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Request, RequestInit, Response, ResponseInit};
-use worker::{AbortController, Delay, Fetch, Method, console_error, console_warn};
+use worker::{AbortController, Fetch, Method, console_error, console_warn};
 
 use super::message::{self, failed};
+use super::within;
 use crate::answer::Mark;
 use crate::error::Refusal;
 use crate::gateway::{authority, target};
@@ -191,14 +191,11 @@ fn nonce() -> worker::Result<[u8; 16]> {
 async fn in_time(fetch: Fetch) -> worker::Result<worker::Response> {
     let controller = AbortController::default();
     let signal = controller.signal();
-    let sent = std::pin::pin!(fetch.send_with_signal(&signal));
-    match select(sent, std::pin::pin!(Delay::from(PATIENCE))).await {
-        Either::Left((response, _)) => response,
-        Either::Right(_) => {
-            controller.abort();
-            Err(failed("it takes too long"))
-        }
-    }
+    let sent = within(PATIENCE, fetch.send_with_signal(&signal)).await;
+    sent.unwrap_or_else(|| {
+        controller.abort();
+        Err(failed("it takes too long"))
+    })
 }
 
 /// The address that stands for nobody.

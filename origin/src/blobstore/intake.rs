@@ -21,23 +21,20 @@ use crate::db::blocking;
 pub(super) const GATHERED_LEN: usize = 512 * 1024;
 
 /// As [`super::Blobstore::put_temporary`].
-pub(super) async fn put_temporary<E>(
+pub(super) async fn put_temporary(
     disk: &Arc<Disk>,
     did: &Did,
-    body: impl Stream<Item = Result<Bytes, E>>,
+    body: impl Stream<Item = Result<Bytes, BlobstoreError>>,
     declared: &str,
     limit: u64,
-) -> Result<TemporaryBlob, BlobstoreError>
-where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> Result<TemporaryBlob, BlobstoreError> {
     let (disk, did, key) = (Arc::clone(disk), did.clone(), Key::random());
     let mut intake =
         Intake { disk, did, key: key.clone(), upload: None, hash: Sha256::new(), size: 0, head: Vec::new() };
     let mut body = pin!(body);
     let (mut pieces, mut gathered) = (Vec::new(), 0);
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| BlobstoreError::Body(error.into()))?;
+        let piece = piece?;
         // Now, since there is more to come: the last ones go together with the end.
         if gathered >= GATHERED_LEN {
             intake = intake.take(std::mem::take(&mut pieces)).await?;

@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 use super::Key;
 use crate::config::S3;
 use crate::fetch::ClientError;
-use crate::time::now_micros;
+use crate::time::now_datetime;
 use bucket::Bucket;
 
 pub(super) use bucket::Body;
@@ -219,7 +219,6 @@ fn quarantined(did: &Did, cid: &Cid) -> String {
 /// Whether a moment is longer ago than `age`. One in the future is not, and neither is what is none.
 fn is_older(moment: &str, age: Duration) -> bool {
     let Ok(moment) = Datetime::parse(moment) else { return false };
-    let now = i64::try_from(now_micros()).unwrap_or(i64::MAX);
-    let passed = now.saturating_sub(moment.unix_micros());
+    let passed = now_datetime().unix_micros().saturating_sub(moment.unix_micros());
     u128::try_from(passed).is_ok_and(|passed| passed >= age.as_micros())
 }

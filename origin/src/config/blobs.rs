@@ -7,6 +7,7 @@ use std::time::Duration;
 use shared::api::Secret;
 use url::{Host, Url};
 
+use super::aws;
 use super::variables::{Variables, http_url};
 
 const BUCKET: &str = "PDS_BLOBSTORE_S3_BUCKET";
@@ -111,12 +112,11 @@ impl S3 {
             variables.problem(format!("{BUCKET} is \"{bucket}\", not the name of a bucket alone"));
         }
         let elsewhere = variables.text(ENDPOINT);
-        let region = variables.text(REGION).or_else(|| variables.text("AWS_REGION"));
-        let region = region.or_else(|| variables.text("AWS_DEFAULT_REGION"));
+        let region = variables.text(REGION).or_else(|| aws::region(variables));
         let region = region.or_else(|| elsewhere.as_ref().map(|_| ANY_REGION.to_owned()));
         match &region {
             None => variables.problem(format!("{BUCKET} is set, so {REGION} must be, too")),
-            Some(region) if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
+            Some(region) if !aws::is_region(region) => {
                 variables.problem(format!("{REGION} is \"{region}\", not a region"));
                 return None;
             }
@@ -134,8 +134,7 @@ impl S3 {
         };
         let forced = variables.flag(PATH_STYLE).unwrap_or(false);
         let (own_id, own_key) = (variables.text(KEY_ID), variables.text(KEY));
-        let [lent_id, lent_key, token] =
-            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| variables.text(name));
+        let [lent_id, lent_key, token] = aws::keys(variables);
         let half = own_id.is_some() != own_key.is_some();
         let (access_key_id, secret_access_key, session_token) =
             if own_id.is_some() || own_key.is_some() { (own_id, own_key, None) } else { (lent_id, lent_key, token) };

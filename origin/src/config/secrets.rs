@@ -16,8 +16,8 @@ use shared::api::Secret;
 use shared::crypto::{Curve, SigningKey};
 use url::Url;
 
-use super::Purpose;
 use super::variables::{Variables, http_url};
+use super::{Purpose, aws};
 use crate::files::{make_directory, sync_directory};
 use crate::random;
 
@@ -68,25 +68,19 @@ pub struct KmsConfig {
 
 impl KmsConfig {
     fn read(variables: &mut Variables, key_id: String) -> Option<Self> {
-        let mut first = |names: [&'static str; 2]| {
-            let [one, other] = names.map(|name| variables.text(name));
-            one.or(other)
-        };
-        let region = first(["AWS_REGION", "AWS_DEFAULT_REGION"]);
-        let elsewhere = first(["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"]);
+        let [own, every] = ["AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL"].map(|name| variables.text(name));
         // `arn:aws:kms:REGION:ACCOUNT:key/ID`.
         let of_arn = || key_id.strip_prefix("arn:")?.split(':').nth(2).map(str::to_owned);
-        let region = region.or_else(of_arn).filter(|region| is_name(region));
+        let region = aws::region(variables).or_else(of_arn).filter(|region| aws::is_region(region));
         if region.is_none() {
             variables.problem(format!("{ROTATION_KMS} is set, so AWS_REGION must be, too"));
         }
-        let endpoint = elsewhere.or_else(|| Some(format!("https://kms.{}.amazonaws.com/", region.as_deref()?)));
+        let endpoint = own.or(every).or_else(|| Some(format!("https://kms.{}.amazonaws.com/", region.as_deref()?)));
         let url = endpoint.as_deref().and_then(http_url);
         if let (None, Some(endpoint)) = (&url, endpoint) {
             variables.problem(format!("KMS is at \"{endpoint}\", which is not a URL with http or https"));
         }
-        let [access_key_id, secret_access_key, session_token] =
-            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| variables.text(name));
+        let [access_key_id, secret_access_key, session_token] = aws::keys(variables);
         if access_key_id.is_none() || secret_access_key.is_none() {
             variables
                 .problem(format!("{ROTATION_KMS} is set, so AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be, too"));
@@ -100,11 +94,6 @@ impl KmsConfig {
             session_token: session_token.map(Secret::new),
         })
     }
-}
-
-/// Whether a region is nothing but that, since it becomes part of a host's name.
-fn is_name(region: &str) -> bool {
-    !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 impl Secrets {

@@ -84,12 +84,11 @@ pub(super) async fn undo(app: &App, did: &Did, genesis: Option<&Cid>) -> Result<
     // From here on nobody goes on with it.
     app.accounts().forget_attempt(did).await?;
     fault::point("undo.forgotten");
-    if let Some(genesis) = genesis {
-        let last = app.identity().directory().last_operation(did).await?;
-        if last.is_some_and(|last| last.cid() == *genesis) {
-            let tombstone = app.rotation_key().sign(Body::tombstone(genesis)).await?;
-            submit(app, did, &tombstone).await?;
-        }
+    if let Some(genesis) = genesis
+        && is_last(app, did, genesis).await?
+    {
+        let tombstone = app.rotation_key().sign(Body::tombstone(genesis)).await?;
+        submit(app, did, &tombstone).await?;
     }
     fault::point("undo.ended");
     app.actors().destroy(did).await?;
@@ -299,7 +298,7 @@ impl Making<'_> {
         fault::point("create.stored");
         if let Some(operation) = &operation
             // Whoever asks again may have got as far before.
-            && !((self.resumed || brought) && is_registered(self.app, &did, operation).await?)
+            && !((self.resumed || brought) && is_last(self.app, &did, &operation.cid()).await?)
         {
             submit(self.app, &did, operation).await?;
         }
@@ -329,7 +328,7 @@ impl Making<'_> {
 }
 
 /// Whether the directory has `operation` as the last of the DID's.
-async fn is_registered(app: &App, did: &Did, operation: &Operation) -> Result<bool, LifecycleError> {
+async fn is_last(app: &App, did: &Did, operation: &Cid) -> Result<bool, LifecycleError> {
     let last = app.identity().directory().last_operation(did).await?;
-    Ok(last.is_some_and(|last| last.cid() == operation.cid()))
+    Ok(last.is_some_and(|last| last.cid() == *operation))
 }

@@ -3,9 +3,9 @@
 //! A count is a number under `<name of the limit>:<key>` that ends with its time, as the reference keeps it: servers of
 //! both kinds can count together, and take over from each other.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use redis::Pipeline;
 use sha2::{Digest as _, Sha256};
 
@@ -42,17 +42,11 @@ fn reading(limit: Limit, used: u64, left_millis: u64) -> Reading {
 
 /// What a count is stored under.
 fn stored(limit: &Limit, key: &str) -> String {
-    let mut stored = format!("{}:", limit.name);
     if key.len() <= LONGEST_KEY {
-        stored.push_str(key);
+        format!("{}:{key}", limit.name)
     } else {
-        stored.push_str("sha256-");
-        for byte in Sha256::digest(key) {
-            // A text takes whatever is written.
-            let _written = write!(stored, "{byte:02x}");
-        }
+        format!("{}:sha256-{}", limit.name, HEXLOWER.encode(&Sha256::digest(key)))
     }
-    stored
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXLOWER};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
+use reqwest::header::{CONTENT_TYPE, HeaderName};
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,16 +18,14 @@ use sha2::{Digest as _, Sha256};
 use shared::crypto::{CryptoError, Curve, PublicKey, Signature};
 use tokio::sync::OnceCell;
 
-use crate::aws::{Signer, ToSign, timestamp};
+use crate::aws::Signer;
 use crate::config::KmsConfig;
 use crate::fetch::{Bounds, Client, ClientError, FetchError, Reach};
-use crate::time::now_micros;
+use crate::time::now_datetime;
 
 const BOUNDS: Bounds = Bounds { time: Duration::from_secs(10), body: 64 * 1024, redirects: 0 };
 const MEDIA_TYPE: &str = "application/x-amz-json-1.1";
-const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
-const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// What stands before the 65 bytes of the point in a secp256k1 key, as KMS gives it: RFC 5480's SubjectPublicKeyInfo.
 const SPKI: [u8; 23] = [
@@ -100,6 +98,7 @@ impl Kms {
             region: config.region.clone(),
             access_key_id: config.access_key_id.clone(),
             secret_access_key: config.secret_access_key.clone(),
+            session_token: config.session_token.clone(),
         };
         // The operator says where it is.
         let client = Client::new(Reach::Anywhere)?;
@@ -148,17 +147,10 @@ impl Kms {
 
     fn request(&self, operation: &str, body: String) -> Result<RequestBuilder, FetchError> {
         let url = &self.config.endpoint;
-        let host = url.host_str().unwrap_or_default();
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let at = timestamp(i64::try_from(now_micros()).unwrap_or(i64::MAX));
-        // In the order of their names.
-        let mut headers = vec![(CONTENT_TYPE, MEDIA_TYPE.to_owned()), (HOST, host), (DATE, at.clone())];
-        headers.extend(self.config.session_token.as_ref().map(|token| (TOKEN, token.expose().to_owned())));
-        headers.push((TARGET, format!("TrentService.{operation}")));
+        let headers = vec![(CONTENT_TYPE, MEDIA_TYPE.to_owned()), (TARGET, format!("TrentService.{operation}"))];
         let hash = HEXLOWER.encode(&Sha256::digest(&body));
-        let signed = ToSign { method: "POST", url, headers: &headers, body: &hash, at: &at };
-        let authorization = self.signer.authorization(&signed);
-        let mut request = self.client.request(Method::POST, url.clone())?.header(AUTHORIZATION, authorization);
+        let headers = self.signer.sign("POST", url, headers, &hash, &now_datetime());
+        let mut request = self.client.request(Method::POST, url.clone())?;
         for (name, value) in headers {
             request = request.header(name, value);
         }

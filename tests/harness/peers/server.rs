@@ -135,7 +135,7 @@ pub fn plc_url(plc: &Plc) -> String {
 
 /// A port that nobody listens on, and that the system gives nobody by itself: those, from 32768 on, are of connections
 /// that come and go beside the test.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         // Each process of tests begins elsewhere.

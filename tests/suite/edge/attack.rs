@@ -246,7 +246,7 @@ async fn no_object_is_made_for_an_account_that_is_not_here() {
 
 #[tokio::test]
 async fn records_that_a_view_of_the_network_answers_make_no_objects() {
-    let port = super::scene::free_port();
+    let port = tests::peers::free_port();
     let plc = tests::Plc::start().await;
     let record = |_: &Seen| axum::Json(json!({ "uri": "at://x", "value": {} })).into_response();
     let view = Service::start(&plc, record).await;

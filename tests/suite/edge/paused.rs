@@ -3,7 +3,6 @@
 //! Both are processes of their own, whose resident memory is looked at while 200 MB are written, all of which they have to
 //! offer to a consumer that takes none of it.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use reqwest::Client;
 use serde_json::{Value, json};
-use tests::process::headwater;
+use tests::process::{self, headwater};
 use tests::{Plc, Process};
 use tokio::net::TcpSocket;
 use tokio_tungstenite::client_async;
@@ -27,10 +26,8 @@ const OFFERED: usize = 200_000_000;
 const WARM: usize = 30_000_000;
 const WRITERS: usize = 4;
 
-fn resident(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
+fn resident(id: u32) -> u64 {
+    process::memory(id).unwrap().0
 }
 
 /// Writes until so many bytes are written, by a few accounts at once, and calls `each` now and then.

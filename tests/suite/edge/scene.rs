@@ -12,6 +12,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use tests::peers::free_port;
 use tests::{Edge, Pds, Plc};
 
 use crate::client::{ADMIN, As, User, post};
@@ -33,11 +34,6 @@ pub(super) struct Scene {
     pub(super) kept: tempfile::TempDir,
     pub(super) port: u16,
     _plc: Plc,
-}
-
-/// A port that is free now.
-pub(super) fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 impl Scene {

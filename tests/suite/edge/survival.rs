@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use tests::peers::free_port;
 use tests::process::of_headwater;
 use tests::{Edge, Plc, Process};
 use tokio::time::sleep;
 
-use super::scene::{Answer, FEED_KEY, FORWARD_KEY, REGIONS, Scene, Weather, free_port, start_edge};
+use super::scene::{Answer, FEED_KEY, FORWARD_KEY, REGIONS, Scene, Weather, start_edge};
 use crate::client::{As, post};
 
 fn record_path(did: &str) -> String {
@@ -352,7 +353,7 @@ async fn an_edge_that_comes_back_is_right_from_its_first_answer() {
 #[tokio::test]
 async fn an_edge_that_is_killed_while_it_is_told_of_writes_comes_back_right() {
     let Some(mut scene) = Scene::with(1_000, &[]).await else { return };
-    let alice = Arc::new(scene.user("alice").await);
+    let alice = scene.user("alice").await;
     scene.put(&alice, "r", "0").await;
     let path = record_path(&alice.did);
     let mut edge = Some(std::mem::replace(
@@ -364,8 +365,7 @@ async fn an_edge_that_is_killed_while_it_is_told_of_writes_comes_back_right() {
         let request = Client::new().get(format!("{url}{path}")).header("x-edge-region", region);
         Answer::of(request.send().await.unwrap()).await
     };
-    let writes = |number: u32| json!({ "repo": alice.did, "collection": "com.example.thing", "rkey": "r", "record": { "text": number.to_string() } });
-    for round in 0..4 {
+    for round in 0..4_u64 {
         for region in REGIONS {
             let until = Instant::now() + Duration::from_secs(8);
             while read(region).await.mark != "hit" {
@@ -374,14 +374,12 @@ async fn an_edge_that_is_killed_while_it_is_told_of_writes_comes_back_right() {
             }
         }
         let killed = async {
-            sleep(Duration::from_millis(60 + 17 * u64::from(round))).await;
+            sleep(Duration::from_millis(60 + 17 * round)).await;
             edge.take().unwrap().kill().await;
         };
         let writer = async {
             for number in 0..40 {
-                let (status, body) =
-                    post(&scene.pds, "repo.putRecord", alice.token(), writes(round * 100 + number)).await;
-                assert_eq!(status, 200, "{body}");
+                scene.put(&alice, "r", &(round * 100 + number).to_string()).await;
             }
         };
         tokio::join!(killed, writer);

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::error::S3Error;
 use super::xml;
-use crate::aws::{Signer, ToSign, encode_path, encode_query, timestamp};
+use crate::aws::{Signer, encode_path, encode_query};
 use crate::config::S3;
 use crate::fetch::{Client, ClientError, Reach};
 use crate::random;
-use crate::time::now_micros;
+use crate::time::now_datetime;
 
 /// How often something is tried.
 const ATTEMPTS: u32 = 4;
@@ -31,8 +31,6 @@ const ANSWER_LEN: usize = 2 * 1024 * 1024;
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
-const DATE: HeaderName = HeaderName::from_static("x-amz-date");
-const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// Where a bucket is asked, and the right to.
 #[derive(Debug)]
@@ -40,10 +38,7 @@ pub(super) struct Endpoint {
     client: Client,
     /// What keys are put behind, without a slash at its end.
     base: String,
-    /// The header `host`.
-    host: String,
     signer: Signer,
-    token: Option<String>,
 }
 
 /// What is asked.
@@ -80,20 +75,17 @@ impl Endpoint {
             let _is_one = url.set_host(Some(&format!("{bucket}.{host}")));
         }
         url.set_path(&path);
-        let host = url.host_str().unwrap_or_default();
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         Ok(Self {
             // The operator says where it is.
             client: Client::new(Reach::Anywhere)?,
             base: url.as_str().trim_end_matches('/').to_owned(),
-            host,
             signer: Signer {
                 service: "s3",
                 region: config.region.clone(),
                 access_key_id: config.access_key_id.clone(),
                 secret_access_key: config.secret_access_key.clone(),
+                session_token: config.session_token.clone(),
             },
-            token: config.session_token.as_ref().map(|token| token.expose().to_owned()),
         })
     }
 
@@ -172,21 +164,13 @@ impl Endpoint {
             text.push_str(&encode_query(ask.query));
         }
         let url = Url::parse(&text).map_err(|_| S3Error::Answer("a URL to ask at was expected"))?;
-        let at = timestamp(i64::try_from(now_micros()).unwrap_or(i64::MAX));
         let mut headers = ask.headers.clone();
-        headers.push((HOST, self.host.clone()));
         headers.push((CONTENT_SHA256, ask.sha256.clone()));
-        headers.push((DATE, at.clone()));
-        headers.extend(self.token.clone().map(|token| (TOKEN, token)));
-        headers.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-        let method = ask.method.as_str();
-        let signed = ToSign { method, url: &url, headers: &headers, body: &ask.sha256, at: &at };
-        let authorization = self.signer.authorization(&signed);
+        let headers = self.signer.sign(ask.method.as_str(), &url, headers, &ask.sha256, &now_datetime());
         let mut request = self.client.request(ask.method.clone(), url).map_err(S3Error::Url)?;
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        request = request.header(AUTHORIZATION, authorization);
         if ask.method != Method::GET && ask.method != Method::HEAD {
             request = request.header(CONTENT_LENGTH, HeaderValue::from(ask.body.len())).body(ask.body.clone());
         }
@@ -241,6 +225,7 @@ mod tests {
     use shared::api::Secret;
 
     use super::*;
+    use crate::aws::host_of;
 
     #[test]
     fn a_bucket_is_asked_by_its_path_or_by_a_name_of_its_own_behind_the_endpoints_path() {
@@ -264,7 +249,7 @@ mod tests {
             let endpoint = Endpoint::new(&config).unwrap();
             assert_eq!(endpoint.base, base);
             let host = host.map_or_else(|| base.split('/').nth(2).unwrap().to_owned(), str::to_owned);
-            assert_eq!(endpoint.host, host);
+            assert_eq!(host_of(&Url::parse(&endpoint.base).unwrap()), host);
         }
     }
 }

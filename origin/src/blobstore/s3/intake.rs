@@ -47,16 +47,13 @@ struct Put {
 
 impl S3Blobstore {
     /// As [`crate::blobstore::Blobstore::put_temporary`].
-    pub(in crate::blobstore) async fn put_temporary<E>(
+    pub(in crate::blobstore) async fn put_temporary(
         &self,
         did: &Did,
-        body: impl Stream<Item = Result<Bytes, E>>,
+        body: impl Stream<Item = Result<Bytes, BlobstoreError>>,
         declared: &str,
         limit: u64,
-    ) -> Result<TemporaryBlob, BlobstoreError>
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<TemporaryBlob, BlobstoreError> {
         let key = Key::random();
         let path = waiting(did, &key);
         let mut put = Put { bucket: Arc::clone(&self.bucket), path, upload: None, begun: false };
@@ -66,7 +63,7 @@ impl S3Blobstore {
         let mut room = None;
         let mut body = pin!(body);
         while let Some(piece) = body.next().await {
-            let mut piece = piece.map_err(|error| BlobstoreError::Body(error.into()))?;
+            let mut piece = piece?;
             size += piece.len() as u64;
             if size > limit {
                 return Err(BlobstoreError::TooLarge { limit });
