@@ -305,6 +305,14 @@ pub enum ExecuteError {
     Command(#[from] CommandError),
 }
 
+impl ExecuteError {
+    /// Whether the command itself was answered with this: another one may be answered better.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::Ask(AskError::Refused(_)))
+    }
+}
+
 /// Carries a command out where the data directory is held.
 ///
 /// # Errors
@@ -409,6 +417,8 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
             let did = find(app, &account).await?.did;
             let (known, of) = (accounts.clone(), did.clone());
             let is_active = move || known.is_active_blocking(&of);
+            // No consumer hears of the new tree before what happened earlier.
+            app.announcements().catch_up().await.map_err(LifecycleError::from)?;
             let rebuilt = app.actors().rebuild(&did, drop_damaged, is_active).await?;
             app.actors().sequencer().roots_told().await?;
             let mut dropped = rebuilt.dropped;

@@ -365,7 +365,8 @@ async fn repo(command: RepoCommand) -> anyhow::Result<()> {
 }
 
 impl Whom {
-    /// Carries a command out for each of them, one after the other.
+    /// Carries a command out for each of them, one after the other. What is wrong with one does not spare the others: it
+    /// is said, and that there was something at the end.
     async fn each(
         self,
         command: impl Fn(AtIdentifier) -> Command,
@@ -373,6 +374,7 @@ impl Whom {
     ) -> anyhow::Result<()> {
         let Self { accounts, all, pause_ms, form } = self;
         let (mut page, mut cursor) = (accounts, None);
+        let (mut asked, mut failed) = (0_u64, 0_u64);
         loop {
             if all {
                 let listed = commands::execute(Config::from_env()?, Command::ListAccounts { cursor }).await?;
@@ -381,11 +383,22 @@ impl Whom {
                 cursor = next;
             }
             for account in std::mem::take(&mut page) {
-                came_to(&execute(command(account), &form).await?);
+                asked += 1;
+                match commands::execute(Config::from_env()?, command(account.clone())).await {
+                    Ok(outcome) => {
+                        outcome.print(form.json, &mut io::stdout().lock())?;
+                        came_to(&outcome);
+                    }
+                    Err(error) if error.is_answer() => {
+                        failed += 1;
+                        eprintln!("{account}: {:#}", anyhow::Error::from(error));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;
             }
             if cursor.is_none() {
-                return Ok(());
+                return if failed > 0 { bail!("it failed for {failed} of {asked}") } else { Ok(()) };
             }
         }
     }

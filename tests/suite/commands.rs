@@ -222,6 +222,9 @@ async fn a_damaged_repository_is_found_and_built_anew(serve: bool) {
     assert!(place.run(&["repo", "verify", did]).await.success);
     let unknown = place.run(&["repo", "verify", "nobody.test"]).await;
     assert!(!unknown.success && unknown.errors.contains("there is no account"), "{unknown:?}");
+    let both = place.run(&["repo", "verify", "nobody.test", "alice.test"]).await;
+    assert!(!both.success && both.output.contains("sound"), "one that fails does not spare the others: {both:?}");
+    assert!(both.errors.contains("nobody.test: ") && both.errors.contains("it failed for 1 of 2"), "{both:?}");
 }
 
 #[tokio::test]

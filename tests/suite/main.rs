@@ -11,6 +11,7 @@ mod commands;
 mod crash;
 mod crawlers;
 mod customer;
+mod did_web;
 mod durability;
 mod edge;
 mod entryway;

@@ -4,16 +4,18 @@
 //! how much passes through: 64 by default, 1,024 in the long form that `cargo xtask soak` runs.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Body, Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tests::process::{self, Process, headwater};
+use tests::service::{Seen, Service};
 use tests::{Bucket, Plc, Repository, environment};
 
 use crate::read_after_write::{BOB, VIEW, View, post_of, post_view};
@@ -195,6 +197,29 @@ async fn large_blobs(watched: &Watched) {
         take(call.send().await.unwrap(), client == 0).await
     });
     assert_eq!(join_all(transfers).await, [len; 4]);
+}
+
+#[tokio::test]
+async fn large_inputs_and_answers_of_a_service_pass_through_within_100_mb() {
+    static PIECE: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![7; 64 * 1024]));
+    let len = size() * MIB;
+    let pieces = move || stream::iter((0..len / PIECE.len() as u64).map(|_| Ok::<_, std::io::Error>(PIECE.clone())));
+    let plc = Plc::start().await;
+    let answer = move |_: &Seen| Response::new(axum::body::Body::from_stream(pieces()));
+    let service = Service::start(&plc, answer).await;
+    let more = [
+        ("PDS_BSKY_APP_VIEW_URL", service.url()),
+        ("PDS_BSKY_APP_VIEW_DID", VIEW),
+        ("PDS_PROXY_MAX_RESPONSE_SIZE", "2000000000"),
+    ];
+    let watched = Watched::start_with(plc, &more).await;
+    let passed = (0..4).map(|client| {
+        let call = watched.call_any(Method::POST, "com.example.transform").header("content-type", "video/mp4");
+        async move { take(call.body(Body::wrap_stream(pieces())).send().await.unwrap(), client == 0).await }
+    });
+    assert_eq!(join_all(passed).await, [len; 4]);
+    assert!(service.seen().iter().all(|seen| seen.body.0 == len));
+    watched.stop(&format!("4 times {} MB to a service and back", size())).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Calls that are passed on: to whom, in whose name, what of them, and what of the answer.
 
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -86,6 +87,10 @@ fn answer(seen: &Seen) -> Response {
     if path.contains("generator") {
         return axum::Json(json!({ "uri": "at://x.test/a.b.c/d", "value": { "did": "did:web:feed.test" } }))
             .into_response();
+    }
+    if path.contains("stops") {
+        let half = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"half")) });
+        return Body::from_stream(half.chain(stream::pending())).into_response();
     }
     if path.contains("large") {
         let piece = Bytes::from(vec![7; 1024 * 1024]);
@@ -268,6 +273,32 @@ async fn bodies_flow_through_in_both_directions() {
     let bounded = Scene::new(&[("PDS_PROXY_MAX_RESPONSE_SIZE", "2000000")]).await;
     let answer = bounded.call(Method::GET, "com.example.large").send().await.unwrap();
     assert!(answer.bytes().await.is_err(), "it is larger than may be passed on");
+}
+
+#[tokio::test]
+async fn a_service_that_says_nothing_or_stops_in_the_middle_is_waited_for_as_long_as_the_operator_says() {
+    let limits = [("PDS_PROXY_HEADERS_TIMEOUT", "400"), ("PDS_PROXY_BODY_TIMEOUT", "400")];
+    let scene = Scene::new(&limits).await;
+    // One that takes connections and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let did = scene.registered("silent", "Silent", &url).await;
+    let began = Instant::now();
+    for verb in [Method::GET, Method::POST] {
+        let call = scene.call(verb.clone(), "com.example.query").header("atproto-proxy", format!("{did}#silent"));
+        let call = if verb == Method::POST { call.body("x") } else { call };
+        let answer = call.send().await.unwrap();
+        let answer = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
+        assert_eq!(refusal(&answer), (502, "UpstreamFailure"), "{verb} {answer:?}");
+    }
+    let answer = scene.call(Method::GET, "com.example.stops").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut pieces = answer.bytes_stream();
+    assert_eq!(&*pieces.next().await.unwrap().unwrap(), b"half");
+    // An end like any other would pass for all of it.
+    assert!(pieces.next().await.unwrap().is_err(), "it stops in the middle");
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(1_200) && waited < Duration::from_secs(20), "{waited:?}");
 }
 
 #[tokio::test]

@@ -48,7 +48,10 @@ pub enum AskError {
     /// Nobody listens.
     #[error("nobody listens at its socket")]
     Nobody(#[source] io::Error),
-    /// It cannot be reached, or ended before it answered. What was asked for may be done or not.
+    /// It ended before it answered.
+    #[error("it ended before it answered: what was asked for may be done, in part, or not at all")]
+    Ended,
+    /// It cannot be reached.
     #[error("its socket cannot be used")]
     Io(#[from] io::Error),
     /// It answered what is no answer.
@@ -77,7 +80,7 @@ pub async fn ask(directory: &Path, command: Command) -> Result<Outcome, AskError
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).await?;
     if answer.is_empty() {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        return Err(AskError::Ended);
     }
     match serde_json::from_str(&answer).map_err(AskError::Answer)? {
         Answer::Done(outcome) => Ok(outcome),
