@@ -3,7 +3,7 @@
 //! What is passed on is chosen by name, in both directions: of the request what decides the answer's form, of the answer
 //! what belongs to it. The body is never held: it flows through, may pause only so long and be only so large, and ends
 //! when the caller goes away. An answer that is an error is told in this server's form, with the service's name for it; a
-//! service's own failure is a 502, since it is not this server's.
+//! service's own failure, its 500, is a 502, since it is not this server's.
 //!
 //! Specification: <https://atproto.com/specs/xrpc#service-proxying>.
 
@@ -238,10 +238,7 @@ impl Pipethrough {
             // A redirect is no answer.
             _ => StatusCode::BAD_GATEWAY,
         };
-        let name = match told.error {
-            Some(name) if status != StatusCode::BAD_GATEWAY => name,
-            _ => error_name::of_status(status.as_u16()).to_owned(),
-        };
+        let name = told.error.unwrap_or_else(|| error_name::of_status(status.as_u16()).to_owned());
         let error = XrpcError::new(status, name, told.message.unwrap_or_else(|| "Upstream service refused".to_owned()));
         Refusal { error, repo_rev: headers.get(REPO_REV).cloned() }
     }

@@ -66,7 +66,7 @@ async fn a_foreign_record_is_the_application_views_to_show() {
     assert!(headers.contains(&json!("accept-language")), "{seen}");
     assert!(!headers.contains(&json!("authorization")) && !headers.contains(&json!("cookie")), "{seen}");
     for (repo, rkey, status, error) in [
-        (FOREIGN, "broken", 502, "UpstreamFailure"),
+        (FOREIGN, "broken", 502, "Broken"),
         (FOREIGN, "missing", 400, "RecordNotFound"),
         // One that is here is never asked for elsewhere.
         (alice.did.as_str(), "one", 400, "RecordNotFound"),

@@ -239,7 +239,7 @@ async fn whoever_may_not_call_is_told_before_anybody_is_asked() {
 async fn what_a_service_refuses_is_told_and_its_failure_is_not_ours() {
     let scene = Scene::new(&[]).await;
     for (nsid, status, error) in [
-        ("com.example.broken", 502, "UpstreamFailure"),
+        ("com.example.broken", 502, "Broken"),
         ("com.example.refused", 418, "Teapot"),
         ("com.example.page", 404, "XRPCNotSupported"),
     ] {

@@ -87,11 +87,7 @@ async fn outcomes(entryway: &Entryway, place: &Place, plc: &Plc) -> BTreeMap<Str
 /// Whether it is by intention that the reference's answer was another.
 fn explained(asked: &str, theirs: &str, ours: &str) -> bool {
     // It has no key to sign a token with.
-    let nobodys =
-        asked.contains("of nobody") && theirs.starts_with("(500") && ours.contains("(400, String(\"RepoNotFound\"");
-    // Every service's own fault has that name here.
-    let broken = asked.ends_with("they break") && ours == "502 \"UpstreamFailure\"";
-    nobodys || broken
+    asked.contains("of nobody") && theirs.starts_with("(500") && ours.contains("(400, String(\"RepoNotFound\"")
 }
 
 #[tokio::test(flavor = "multi_thread")]
