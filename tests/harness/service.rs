@@ -110,6 +110,31 @@ pub fn refused(status: StatusCode, error: &str, message: &str) -> Response {
     (status, axum::Json(json!({ "error": error, "message": message }))).into_response()
 }
 
+/// What a view of the network, and a moderator, answer: what the methods' schemas say.
+pub fn view(seen: &Seen) -> Response {
+    let caller = seen.caller.clone().unwrap_or_default();
+    let method = seen.path.trim_start_matches("/xrpc/").split('?').next().unwrap();
+    axum::Json(match method {
+        "app.bsky.actor.getProfile" => json!({ "did": caller, "handle": "carla-two.test" }),
+        "app.bsky.actor.getProfiles" => json!({ "profiles": [{ "did": caller, "handle": "carla-two.test" }] }),
+        "app.bsky.feed.getActorLikes" | "app.bsky.feed.getAuthorFeed" | "app.bsky.feed.getFeed" => {
+            json!({ "feed": [] })
+        }
+        "app.bsky.feed.getTimeline" => json!({ "feed": [] }),
+        "app.bsky.feed.getPostThread" => json!({ "thread": { "$type": "app.bsky.feed.defs#notFoundPost",
+            "uri": "at://did:web:view.test/app.bsky.feed.post/3jzfcijpj2z2a", "notFound": true } }),
+        "com.atproto.repo.getRecord" => json!({ "uri": "at://did:web:view.test/app.bsky.feed.generator/one",
+            "value": { "did": "did:web:feed.test" } }),
+        "com.atproto.moderation.createReport" => {
+            let report: Value = serde_json::from_slice(&seen.body.1).unwrap();
+            json!({ "id": 1, "reasonType": report["reasonType"], "subject": report["subject"], "reportedBy": caller,
+                "createdAt": "2026-01-02T03:04:05.678Z" })
+        }
+        _ => json!({}),
+    })
+    .into_response()
+}
+
 async fn read(body: Body) -> (u64, Vec<u8>) {
     use futures_util::StreamExt as _;
     let (mut length, mut first) = (0, Vec::new());

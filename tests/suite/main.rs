@@ -35,4 +35,5 @@ mod read_after_write;
 mod record;
 mod routes;
 mod service_auth;
+mod statuses;
 mod sync;

@@ -7,5 +7,6 @@ mod migration;
 mod official;
 mod rate_limits;
 mod read_after_write;
+mod statuses;
 mod watch;
 mod world;

@@ -1,10 +1,9 @@
 //! The official clients: a library that applications use, and the command line.
 
-use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use shared::api::METHODS;
 use tests::peers::{ADMIN_PASSWORD, Place, Program, Relay, goat, packages, plc_url};
-use tests::service::{Seen, Service};
+use tests::service::{Service, view};
 use tests::{Plc, Smtp};
 use tokio::process::Command;
 
@@ -15,36 +14,11 @@ use super::watch::Watch;
 /// A view of the network, and a moderator.
 const VIEW: &str = "did:web:view.test";
 
-/// What it answers.
-fn shown(seen: &Seen) -> Response {
-    let caller = seen.caller.clone().unwrap_or_default();
-    let method = seen.path.trim_start_matches("/xrpc/").split('?').next().unwrap();
-    axum::Json(match method {
-        "app.bsky.actor.getProfile" => json!({ "did": caller, "handle": "carla-two.test" }),
-        "app.bsky.actor.getProfiles" => json!({ "profiles": [{ "did": caller, "handle": "carla-two.test" }] }),
-        "app.bsky.feed.getActorLikes" | "app.bsky.feed.getAuthorFeed" | "app.bsky.feed.getFeed" => {
-            json!({ "feed": [] })
-        }
-        "app.bsky.feed.getTimeline" => json!({ "feed": [] }),
-        "app.bsky.feed.getPostThread" => json!({ "thread": { "$type": "app.bsky.feed.defs#notFoundPost",
-            "uri": "at://did:web:view.test/app.bsky.feed.post/3jzfcijpj2z2a", "notFound": true } }),
-        "com.atproto.repo.getRecord" => json!({ "uri": "at://did:web:view.test/app.bsky.feed.generator/one",
-            "value": { "did": "did:web:feed.test" } }),
-        "com.atproto.moderation.createReport" => {
-            let report: Value = serde_json::from_slice(&seen.body.1).unwrap();
-            json!({ "id": 1, "reasonType": report["reasonType"], "subject": report["subject"], "reportedBy": caller,
-                "createdAt": "2026-01-02T03:04:05.678Z" })
-        }
-        _ => json!({}),
-    })
-    .into_response()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_does_what_it_does_with_the_reference_server() {
     let (Some(packages), Some(smtp)) = (packages(), Smtp::start(json!({})).await) else { return };
     let plc = Plc::start().await;
-    let view = Service::start(&plc, shown).await;
+    let view = Service::start(&plc, view).await;
     let mut place = Place::new(&plc).with_all(smtp.environment());
     for (url, did) in
         [("PDS_BSKY_APP_VIEW_URL", "PDS_BSKY_APP_VIEW_DID"), ("PDS_MOD_SERVICE_URL", "PDS_MOD_SERVICE_DID")]
