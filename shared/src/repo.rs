@@ -8,6 +8,7 @@
 //! - [`commit`]: the signed root. [`car`]: the file format of exports and events.
 //! - [`export`]: all blocks of a repository in streamable order.
 //! - [`invert`]: undoing a commit's operations, as consumers do to verify it.
+//! - [`Repo::replay`]: a commit that was made and signed before, made again out of its event.
 //!
 //! Specification: <https://atproto.com/specs/repository>, limits of <https://atproto.com/specs/sync>.
 
@@ -16,6 +17,7 @@ pub mod commit;
 pub mod export;
 pub mod invert;
 pub mod mst;
+mod replay;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -23,11 +25,12 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use self::commit::Commit;
-use self::mst::{MstError, Tree};
+use self::mst::{MstError, Tree, Written};
 use crate::cid::Cid;
 use crate::crypto::SigningKey;
 use crate::syntax::{Did, Path, Tid};
 
+pub use replay::ReplayError;
 pub use write::{Action, RepoOp, Swap, Write};
 
 /// How many operations one commit may hold.
@@ -255,8 +258,6 @@ impl<S: Blockstore> Repo<'_, S> {
         if ops.is_empty() && asked > 0 {
             return Ok(None);
         }
-        let mut seen = HashSet::with_capacity(records.len());
-        records.retain(|record: &Record| seen.insert(record.cid.clone()));
 
         // 3. Encode the changed nodes and sign their root.
         let written = tree.write()?;
@@ -266,12 +267,31 @@ impl<S: Blockstore> Repo<'_, S> {
         let proof = proof(&mut tree, &ops, &written.new)?;
 
         // 5. Account for what is not linked any more.
+        let diff = CommitDiff { proof, ..self.diff(written, commit, rev, ops, records) };
+        let len = car::header(std::slice::from_ref(&diff.head.commit)).len()
+            + diff.event_blocks().map(|block| car::section_len(&block.cid, block.bytes.len())).sum::<usize>();
+        if len > MAX_COMMIT_LEN {
+            return Err(ApplyError::CommitTooLarge(len));
+        }
+        Ok(Some(diff))
+    }
+
+    /// What a commit of this tree comes to; without the proof.
+    fn diff(
+        &self,
+        written: Written,
+        commit: Block,
+        rev: Tid,
+        ops: Vec<RepoOp>,
+        mut records: Vec<Record>,
+    ) -> CommitDiff {
+        let mut seen = HashSet::with_capacity(records.len());
+        records.retain(|record: &Record| seen.insert(record.cid.clone()));
         let mut removed = written.removed;
         removed.extend(self.head.map(|head| head.commit.clone()));
         let kept: HashSet<&Cid> = ops.iter().filter_map(|op| op.cid.as_ref()).collect();
         let dropped_records = ops.iter().filter_map(|op| op.prev.clone()).filter(|cid| !kept.contains(cid)).collect();
-
-        let diff = CommitDiff {
+        CommitDiff {
             head: Head { commit: commit.cid.clone(), rev, data: written.root },
             since: self.head.map(|head| head.rev),
             prev_data: self.head.map(|head| head.data.clone()),
@@ -279,16 +299,10 @@ impl<S: Blockstore> Repo<'_, S> {
             commit,
             nodes: written.new,
             records,
-            proof,
+            proof: Vec::new(),
             removed,
             dropped_records,
-        };
-        let len = car::header(std::slice::from_ref(&diff.head.commit)).len()
-            + diff.event_blocks().map(|block| car::section_len(&block.cid, block.bytes.len())).sum::<usize>();
-        if len > MAX_COMMIT_LEN {
-            return Err(ApplyError::CommitTooLarge(len));
         }
-        Ok(Some(diff))
     }
 
     fn check(&self, writes: &[Write], rev: Tid) -> Result<(), ApplyError> {

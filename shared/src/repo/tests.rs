@@ -35,7 +35,7 @@ fn path(text: &str) -> Path {
 
 /// A repository kept as a caller would keep it.
 pub(crate) struct Kept {
-    blocks: BlockMap,
+    pub(super) blocks: BlockMap,
     pub(crate) head: Option<Head>,
     pub(crate) first: CommitDiff,
     records: BTreeMap<String, Cid>,
