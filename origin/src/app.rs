@@ -125,6 +125,7 @@ impl App {
         let accounts = Accounts::open(&storage.account_db, storage.sqlite(ACCOUNTS_KIB), account_config(&config)?)?;
         let roots = Box::new(Roots(accounts.db().clone()));
         let sequencer = Sequencer::open(&storage.sequencer_db, storage.sqlite(SEQUENCER_KIB), roots)?;
+        accounts.outbox_above_blocking(sequencer.drained_blocking()?)?;
         let announcements = Announcements::new(accounts.clone(), sequencer.clone());
         let (actors, options) = (storage.actors.clone(), storage.sqlite(ACTOR_KIB));
         let (blobs, clock_id) = (Blobstore::new(&storage.blobs)?, random::clock_id());

@@ -228,12 +228,15 @@ impl Sequencer {
     /// # Errors
     /// When the database cannot be read.
     pub async fn drained(&self) -> Result<i64, DbError> {
-        self.db
-            .read(|connection| {
-                let mut statement = connection.prepare_cached(r#"SELECT max("id") FROM "headwater_drained""#)?;
-                Ok(statement.query_row([], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0))
-            })
-            .await
+        self.db.read(drained).await
+    }
+
+    /// [`Self::drained`] on the calling thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn drained_blocking(&self) -> Result<i64, DbError> {
+        self.db.read_blocking(drained)
     }
 
     /// The place of the last event of an account that tells what it is worth.
@@ -344,6 +347,11 @@ impl Sequencer {
             })
             .await
     }
+}
+
+fn drained(connection: &rusqlite::Connection) -> Result<i64, DbError> {
+    let mut statement = connection.prepare_cached(r#"SELECT max("id") FROM "headwater_drained""#)?;
+    Ok(statement.query_row([], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0))
 }
 
 /// The last place that was ever given away, also when its event is deleted.

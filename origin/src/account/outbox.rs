@@ -5,11 +5,12 @@
 //! last `id` it took, and clears them here afterwards. An `id` is never used twice, cleared or not, so a row that it took
 //! and that is still here is known by its `id`.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use shared::firehose::{Body, Kind};
 use shared::syntax::Did;
 
 use super::{AccountError, Accounts, did_of};
+use crate::db::DbError;
 use crate::time::now_datetime;
 
 /// An event that waits in the outbox.
@@ -45,6 +46,27 @@ impl Accounts {
                 Ok(u64::try_from(count).unwrap_or_default())
             })
             .await
+    }
+
+    /// Sees to it that no event gets a place up to `taken` any more: the sequencer has taken so many out of an
+    /// `account.sqlite` that was newer than this one, before a restore, and would pass them over. Blocks.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub fn outbox_above_blocking(&self, taken: i64) -> Result<(), DbError> {
+        let given = self.db().read_blocking(|c| -> Result<Option<i64>, DbError> {
+            let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'headwater_outbox'";
+            Ok(c.query_row(sql, [], |row| row.get(0)).optional()?)
+        })?;
+        if given.unwrap_or_default() >= taken {
+            return Ok(());
+        }
+        self.db().write_blocking(|tx| {
+            if tx.execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'headwater_outbox'", [taken])? == 0 {
+                tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('headwater_outbox', ?1)", [taken])?;
+            }
+            Ok(())
+        })
     }
 
     /// Forgets the events up to and including `upto`, which the sequencer has.
