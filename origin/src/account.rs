@@ -197,6 +197,19 @@ impl Accounts {
         })
     }
 
+    /// Every account there is: the DIDs after `after` in the order of their bytes, at most `limit`.
+    ///
+    /// # Errors
+    /// [`AccountError::Db`].
+    pub async fn dids(&self, after: String, limit: u32) -> Result<Vec<String>, AccountError> {
+        self.db()
+            .read(move |c| {
+                let mut statement = c.prepare_cached("SELECT did FROM actor WHERE did > ?1 ORDER BY did LIMIT ?2")?;
+                Ok(statement.query_map(params![after, limit], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
     /// What the operator chose.
     #[must_use]
     pub fn config(&self) -> &AccountConfig {

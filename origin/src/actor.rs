@@ -5,8 +5,8 @@
 //! sequencer's queue. Readers need no lock. Files of blobs are moved under a lock of their own, which is taken before that
 //! one (`blobs::files`). A store that nobody uses is closed when others are used more recently.
 //!
-//! The way of a write is [`Actors::apply_writes`], in `commit`, which is the only place where a repository changes; `line`
-//! says which writes share a transaction.
+//! The way of a write is [`Actors::apply_writes`], in `commit`, which is the only place where a write changes a
+//! repository; `line` says which writes share a transaction. `replay` does again, out of the sequence, what a store lost.
 //!
 //! On the disk, as the reference lays it out: `<actors>/<first two hex digits of SHA-256(did)>/<did>/store.sqlite`, and
 //! beside it `key`, the 32 raw bytes of the signing key.
@@ -21,6 +21,7 @@ pub mod preferences;
 pub mod prepare;
 pub mod read;
 mod recover;
+mod replay;
 mod reserve;
 mod store;
 pub mod takedown;
@@ -46,6 +47,7 @@ use blobs::tidy::Untidy;
 pub use audit::{Audit, RebuildError, Rebuilt};
 pub use commit::{Backlink, Committed, Prepared, WriteError};
 pub use recover::{Recommitted, Swept};
+pub use replay::{ReplayError, Replayed};
 pub use reserve::ReserveError;
 pub use store::{Created, Store};
 
@@ -198,6 +200,15 @@ impl Actors {
         let directory = self.directory(did);
         blocking(move || remove_directory(&directory).map_err(|source| ActorError::Io { path: directory, source }))
             .await
+    }
+
+    /// Whether there are files of an account's store, of any kind.
+    ///
+    /// # Errors
+    /// When that cannot be looked at.
+    pub async fn has_files(&self, did: &Did) -> Result<bool, ActorError> {
+        let path = self.directory(did);
+        blocking(move || path.try_exists().map_err(|source| ActorError::Io { path, source })).await
     }
 
     /// Where the files of blobs are.

@@ -23,7 +23,7 @@ use crate::app::{App, OpenError};
 use crate::config::Config;
 use crate::db::DbError;
 use crate::feed::{self, SendError};
-use crate::lifecycle::{self, LifecycleError};
+use crate::lifecycle::{self, LifecycleError, Recovered};
 use crate::sequencer::SequenceError;
 
 pub use check::check_config;
@@ -87,6 +87,20 @@ pub enum Command {
     RaiseSequence(u64),
     /// See to it that the next event's place is further on by so many.
     AdvanceSequence(u64),
+    /// List whoever has an account or events, a page at a time.
+    ListRecoverable {
+        /// Where the page before ended.
+        after: Option<Did>,
+    },
+    /// Bring an account to where the sequence says that it was.
+    Recover {
+        /// Whose.
+        did: Did,
+        /// The place of the first event that counts.
+        from: u64,
+        /// Whether it is only to be said what would be done.
+        dry_run: bool,
+    },
     /// Tell what an account is called.
     PublishIdentity(AtIdentifier),
     /// Tell what an account is worth, what it is called and where its repository stands.
@@ -133,6 +147,15 @@ pub enum Outcome {
     Invites(Vec<String>),
     /// Where the sequence stands.
     Sequence(SequenceInfo),
+    /// Whoever has an account or events, a page of them.
+    Recoverable {
+        /// They, in the order of their bytes.
+        dids: Vec<Did>,
+        /// Where the next page begins; the last one ends nowhere.
+        after: Option<Did>,
+    },
+    /// What the recovery of an account came to.
+    Recovered(RecoveryInfo),
     /// An account was told of anew. `key`: its document named another key, and names the one that is here now.
     Told {
         /// Whose.
@@ -234,6 +257,30 @@ pub struct RepoInfo {
     pub findings: Vec<String>,
     /// How many more there are.
     pub more: u64,
+}
+
+/// What the recovery of an account came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryInfo {
+    /// Whose.
+    pub did: Did,
+    /// Whether nothing was done, and this is what would be.
+    pub dry_run: bool,
+    /// How many commits were made again out of their events.
+    pub commits: u64,
+    /// Whether there was no repository before.
+    pub made: bool,
+    /// Whether its head is signed by another key than the one that is here.
+    pub other_key: bool,
+    /// Whether the account was deleted, as it had been before.
+    pub deleted: bool,
+    /// How many blobs its records refer to that are not here; not known of a dry run.
+    pub missing_blobs: Option<u64>,
+    /// What was told last of its worth, if that is not what it is worth.
+    pub told: Option<String>,
+    /// Why its repository is not where the sequence says; it is as it was.
+    pub failure: Option<String>,
 }
 
 /// Where the sequence stands.
@@ -392,6 +439,11 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
         Command::SequencerStatus => sequence(app).await,
         Command::RaiseSequence(place) => raise(app, place).await,
         Command::AdvanceSequence(places) => raise(app, app.actors().sequencer().last().saturating_add(places)).await,
+        Command::ListRecoverable { after } => recoverable(app, after).await,
+        Command::Recover { did, from, dry_run } => {
+            let recovered = lifecycle::recover(app, &did, from, dry_run).await?;
+            Ok(Outcome::Recovered(RecoveryInfo::of(did, dry_run, recovered)))
+        }
         Command::PublishIdentity(account) => {
             let did = find(app, &account).await?.did;
             lifecycle::publish_identity(app, &did).await?;
@@ -450,6 +502,20 @@ pub async fn run(app: &App, command: Command) -> Result<Outcome, CommandError> {
     }
 }
 
+/// A page of all of whom there is an account or an event.
+async fn recoverable(app: &App, after: Option<Did>) -> Result<Outcome, CommandError> {
+    let after = after.map_or_else(String::new, |did| did.as_str().to_owned());
+    let mut dids = app.actors().sequencer().dids(after.clone(), PAGE).await?;
+    dids.extend(app.accounts().dids(after, PAGE).await?);
+    dids.sort_unstable();
+    dids.dedup();
+    // What is beyond the first so many of both may not be all there is.
+    dids.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
+    let dids: Vec<_> = dids.iter().filter_map(|did| Did::parse(did).ok()).collect();
+    let after = dids.last().cloned();
+    Ok(Outcome::Recoverable { dids, after })
+}
+
 async fn raise(app: &App, place: u64) -> Result<Outcome, CommandError> {
     if place >= MAX_PLACE {
         return Err(CommandError::TooHigh);
@@ -504,6 +570,26 @@ async fn sequence(app: &App) -> Result<Outcome, CommandError> {
         waiting: app.accounts().outbox_count().await?,
         consumers: app.streams().count() as u64,
     }))
+}
+
+impl RecoveryInfo {
+    fn of(did: Did, dry_run: bool, recovered: Recovered) -> Self {
+        let Recovered { commits, made, other_key, deleted, missing_blobs, told, failure } = recovered;
+        let failure = failure.as_ref().map(|failure| in_words(failure));
+        Self { did, dry_run, commits, made, other_key, deleted, missing_blobs, told, failure }
+    }
+}
+
+/// An error with everything that led to it.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
 }
 
 impl AccountInfo {

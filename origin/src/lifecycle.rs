@@ -1,4 +1,5 @@
-//! What happens to an account as a whole: it is made, renamed, switched off and on, taken down, restored and deleted.
+//! What happens to an account as a whole: it is made, renamed, switched off and on, taken down, restored, recovered and
+//! deleted.
 //!
 //! Each of these touches several of the modules below: the accounts' database, the account's own store, the sequence, and
 //! the did:plc directory, which cannot be taken back. They stand here, below HTTP, because owners ask for them through
@@ -16,6 +17,7 @@ mod delete;
 mod document;
 mod entryway;
 mod identity;
+mod recover;
 mod rename;
 mod resync;
 
@@ -42,6 +44,7 @@ pub use delete::delete;
 pub use document::{DocumentFault, check_document};
 pub use entryway::Incompatible;
 pub use identity::change_identity;
+pub use recover::{Recovered, Unrecovered, recover};
 pub use rename::rename;
 pub use resync::{publish_identity, publish_key, resync};
 

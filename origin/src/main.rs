@@ -205,6 +205,17 @@ enum SequencerCommand {
         #[command(flatten)]
         form: Form,
     },
+    /// Bring repositories that were lost, or restored out of an older backup, to where the sequence says that they were
+    Recover {
+        /// The place of the first event that counts
+        #[arg(long, value_name = "PLACE", default_value_t = 0)]
+        from: u64,
+        /// Change nothing, and say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Let the next event have a later place: after a restore of a backup, above all that consumers have seen
     Bump {
         /// The place above which the next event's is; it is never lowered
@@ -272,6 +283,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Asked::Sequencer(SequencerCommand::Status { form }) => {
                 execute(Command::SequencerStatus, &form).await.map(drop)
             }
+            Asked::Sequencer(SequencerCommand::Recover { from, dry_run, form }) => recover(from, dry_run, &form).await,
             Asked::Sequencer(SequencerCommand::Bump { to, by, form }) => {
                 let command = match to {
                     Some(place) => Command::RaiseSequence(place),
@@ -362,6 +374,41 @@ async fn repo(command: RepoCommand) -> anyhow::Result<()> {
         }
     }
     if damaged > 0 { bail!("{damaged} of {looked_at} repositories are damaged") } else { Ok(()) }
+}
+
+/// Recovers every account, one after the other. What is wrong with one does not spare the others.
+async fn recover(from: u64, dry_run: bool, form: &Form) -> anyhow::Result<()> {
+    let (mut looked_at, mut changed, mut failed, mut after) = (0_u64, 0_u64, 0_u64, None);
+    loop {
+        let listed = commands::execute(Config::from_env()?, Command::ListRecoverable { after }).await?;
+        let Outcome::Recoverable { dids, after: next } = listed else { return Ok(()) };
+        for did in dids {
+            looked_at += 1;
+            match commands::execute(Config::from_env()?, Command::Recover { did: did.clone(), from, dry_run }).await {
+                Ok(outcome) => {
+                    outcome.print(form.json, &mut io::stdout().lock())?;
+                    if let Outcome::Recovered(recovery) = &outcome {
+                        failed += u64::from(recovery.failure.is_some());
+                        changed += u64::from(recovery.commits > 0 || recovery.deleted);
+                    }
+                }
+                Err(error) if error.is_answer() => {
+                    failed += 1;
+                    eprintln!("{did}: {:#}", anyhow::Error::from(error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if !form.json {
+        let what = if dry_run { "would be changed" } else { "were changed" };
+        println!("{looked_at} accounts were looked at, {changed} {what}");
+    }
+    if failed > 0 { bail!("{failed} of {looked_at} accounts are not where the sequence says") } else { Ok(()) }
 }
 
 impl Whom {

@@ -16,6 +16,7 @@
 //! Specification: <https://atproto.com/specs/event-stream#sequence-numbers>.
 
 pub(crate) mod feed;
+mod history;
 mod live;
 mod outbox;
 mod writer;
@@ -104,6 +105,17 @@ pub struct Stored {
     pub time: Datetime,
     /// What happened.
     pub body: Body,
+}
+
+impl Stored {
+    /// What a row holds; `None` for a kind that nobody sends any more.
+    fn of_row(seq: i64, kind: &str, event: Vec<u8>, time: &str) -> Option<Self> {
+        Some(Self {
+            seq: u64::try_from(seq).ok().and_then(Seq::new)?,
+            time: Datetime::parse(time).ok()?,
+            body: Body::from_stored(Kind::of_stored_name(kind)?, event.into()),
+        })
+    }
 }
 
 /// A handle to the sequence; cloning it is shallow.
@@ -315,11 +327,8 @@ impl Sequencer {
                 for row in rows {
                     let (seq, kind, event, time) = row?;
                     bytes += event.len();
-                    let seq = u64::try_from(seq).ok().and_then(Seq::new);
-                    if let (Some(seq), Some(kind), Ok(time)) =
-                        (seq, Kind::of_stored_name(&kind), Datetime::parse(&time))
-                    {
-                        events.push(Stored { seq, time, body: Body::from_stored(kind, event.into()) });
+                    if let Some(stored) = Stored::of_row(seq, &kind, event, &time) {
+                        events.push(stored);
                         left = left.saturating_sub(1);
                     }
                     if left == 0 || (bytes >= PAGE_BYTES && !events.is_empty()) {

@@ -12,34 +12,39 @@ use tests::{Plc, Process, Smtp, store};
 use tokio::io::AsyncWriteExt as _;
 
 /// A data directory, and the server on it if one runs.
-struct Place {
-    plc: Plc,
-    directory: TempDir,
-    server: Option<Process>,
+pub(crate) struct Place {
+    pub(crate) plc: Plc,
+    pub(crate) directory: TempDir,
+    pub(crate) server: Option<Process>,
 }
 
 /// What a command came to.
 #[derive(Debug)]
-struct Said {
-    success: bool,
-    output: String,
-    errors: String,
+pub(crate) struct Said {
+    pub(crate) success: bool,
+    pub(crate) output: String,
+    pub(crate) errors: String,
 }
 
 impl Said {
     /// The lines of its output as JSON.
     fn json(&self) -> Vec<Value> {
         assert!(self.success, "{self:?}");
+        self.lines()
+    }
+
+    /// The same of a command that failed, too.
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_headwater-under-test"))
 }
 
 impl Place {
-    async fn new(serve: bool) -> Self {
+    pub(crate) async fn new(serve: bool) -> Self {
         let mut place = Self { plc: Plc::start().await, directory: tempfile::tempdir().unwrap(), server: None };
         if serve {
             place.serve().await;
@@ -47,11 +52,11 @@ impl Place {
         place
     }
 
-    async fn serve(&mut self) {
+    pub(crate) async fn serve(&mut self) {
         self.server = Some(Process::start(headwater(&program(), self.directory.path(), &self.plc)).await);
     }
 
-    async fn run(&self, words: &[&str]) -> Said {
+    pub(crate) async fn run(&self, words: &[&str]) -> Said {
         self.run_with(words, "").await
     }
 
@@ -76,7 +81,7 @@ impl Place {
     }
 
     /// The place of the last event.
-    fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         let sequence = Connection::open(self.directory.path().join("sequencer.sqlite")).unwrap();
         let last: i64 = sequence.query_row("SELECT max(seq) FROM repo_seq", [], |row| row.get(0)).unwrap();
         last.try_into().unwrap()
@@ -418,7 +423,7 @@ async fn nobody_but_its_owner_may_use_the_socket_and_another_version_is_told_so(
     assert!(place.run(&["sequencer", "status"]).await.success);
     let path = place.directory.path().join("headwater.sock");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":4,"command":"unheardOf"}"#] {
+    for line in [r#"{"version":0,"command":"sequencerStatus"}"#, "nonsense", r#"{"version":5,"command":"unheardOf"}"#] {
         let mut stream = BufReader::new(tokio::net::UnixStream::connect(&path).await.unwrap());
         stream.write_all(format!("{line}\n").as_bytes()).await.unwrap();
         let mut answer = String::new();

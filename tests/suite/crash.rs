@@ -12,7 +12,7 @@ mod again;
 mod faults;
 mod full;
 mod ledger;
-mod mirror;
+pub(crate) mod mirror;
 mod writer;
 
 use std::path::{Path, PathBuf};

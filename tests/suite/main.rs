@@ -33,6 +33,7 @@ mod proxy;
 mod rate_limit;
 mod read_after_write;
 mod record;
+mod recover;
 mod routes;
 mod service_auth;
 mod statuses;

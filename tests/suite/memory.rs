@@ -4,6 +4,7 @@
 //! how much passes through: 64 by default, 1,024 in the long form that `cargo xtask soak` runs.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,9 +17,12 @@ use reqwest::{Body, Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tests::process::{self, Process, headwater};
 use tests::service::{Seen, Service};
-use tests::{Bucket, Plc, Repository, environment};
+use tests::{Bucket, Plc, Repository, environment, store};
 
+use crate::commands::{Place, program};
+use crate::crash::mirror::open;
 use crate::read_after_write::{BOB, VIEW, View, post_of, post_view};
+use crate::recover::Scene;
 
 /// How much may be resident, in kB: 100 MB.
 const MOST_KB: u64 = 100_000;
@@ -273,4 +277,35 @@ async fn many_large_answers_are_read_that_newer_records_belong_into() {
     assert!(patched > 0, "there is room for some");
     // What they have, and half as much that is on its way.
     watched.stop_within(MOST_KB + 48 * 1024, &format!("100 timelines of {len} bytes, {patched} of them patched")).await;
+}
+
+/// How much may be resident while a sequence is replayed, in kB; less than what passes through.
+const MOST_OF_REPLAY_KB: u64 = 64_000;
+
+#[tokio::test]
+async fn a_store_is_recovered_out_of_a_large_sequence() {
+    let mut scene = Scene::empty(Place::new(true).await);
+    scene.sign_up("alice").await;
+    for number in 0..size() {
+        let text = format!("{number:07}").repeat(900_000 / 7);
+        scene.put("alice", &number.to_string(), json!({ "text": text })).await;
+    }
+    scene.stop().await;
+    std::fs::remove_dir_all(store(&scene.path(), scene.did("alice")).unwrap()).unwrap();
+    let mut command = process::of_headwater(&program(), &scene.path(), &scene.place.plc);
+    command.args(["sequencer", "recover"]).stdout(Stdio::null());
+    let mut recovering = command.kill_on_drop(true).spawn().unwrap();
+    let (id, mut most) = (recovering.id().unwrap(), 0);
+    let status = loop {
+        if let Some(status) = recovering.try_wait().unwrap() {
+            break status;
+        }
+        most = most.max(process::memory(id).map_or(0, |(_, most)| most));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    println!("SOAK a recovery of {} MB: {most} kB resident at most", size());
+    let store = open(&store(&scene.path(), scene.did("alice")).unwrap().join("store.sqlite"));
+    let records: i64 = store.query_row("SELECT count(*) FROM record", [], |row| row.get(0)).unwrap();
+    assert!(status.success() && records.unsigned_abs() == size(), "{status} {records}");
+    assert!(most > 0 && most < MOST_OF_REPLAY_KB, "{most} kB resident");
 }

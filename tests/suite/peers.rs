@@ -7,6 +7,7 @@ mod migration;
 mod official;
 mod rate_limits;
 mod read_after_write;
+mod recover;
 mod statuses;
 mod watch;
 mod world;

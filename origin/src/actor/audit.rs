@@ -221,11 +221,16 @@ fn look_through(
     }
     rows_without_leaves(connection, &seen, audit)?;
     blocks(connection, &seen, audit)?;
+    audit.missing_blobs = missing_blobs(connection)?;
+    Ok(())
+}
+
+/// How many blobs records refer to that are not here.
+pub(super) fn missing_blobs(connection: &Connection) -> Result<u64, DbError> {
     let missing = r#"SELECT count(DISTINCT "blobCid") FROM "record_blob"
         WHERE NOT EXISTS (SELECT 1 FROM "blob" WHERE "cid" = "blobCid")"#;
     let missing: i64 = connection.query_row(missing, [], |row| row.get(0))?;
-    audit.missing_blobs = u64::try_from(missing).unwrap_or_default();
-    Ok(())
+    Ok(u64::try_from(missing).unwrap_or_default())
 }
 
 /// Walks the tree; each of its leaves has to be a row, and its block sound.

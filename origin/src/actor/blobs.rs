@@ -1,10 +1,11 @@
 //! An account's blobs: what records say of them, what the store has of them, and how they come and go.
 //!
 //! Reads are here. [`upload`] takes blobs in; [`files`] keeps their files in step with their rows, and [`tidy`] does what
-//! could not be done at once.
+//! could not be done at once; [`adopt`] takes in those whose files are there already.
 //!
 //! Specification: <https://atproto.com/guides/account-migration>, <https://atproto.com/specs/blob>.
 
+mod adopt;
 pub(crate) mod files;
 pub(super) mod tidy;
 mod upload;

@@ -28,7 +28,7 @@ use shared::cid::Cid;
 use shared::data::BlobRef;
 use shared::firehose::{Body, Commit, Event, FirehoseError};
 use shared::repo::{Action, ApplyError, CommitDiff, Head, Repo, RepoOp, Swap, Write};
-use shared::syntax::{AtUri, Did, Path, Tid};
+use shared::syntax::{AtUri, Datetime, Did, Path, Tid};
 use tokio::sync::oneshot;
 
 use super::blobs::files::{Placed, release, tether};
@@ -44,7 +44,7 @@ use crate::time::{now_datetime, now_micros};
 /// How long an answer waits for files that are to go. What takes longer goes on behind it.
 const TIDYING: Duration = Duration::from_secs(1);
 /// How many nodes of the last commit are kept in memory for the next one: more than any path has.
-const KEPT_NODES: usize = 32;
+pub(super) const KEPT_NODES: usize = 32;
 
 /// A link that a record makes, for finding records that say the same of the same subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -364,35 +364,39 @@ fn index(
     let now = now_datetime();
     let mut dropped = Vec::new();
     for op in &diff.ops {
-        let (collection, rkey) = (op.path.collection(), op.path.rkey());
-        let uri = AtUri::record(did, &collection, &rkey);
+        let uri = AtUri::record(did, &op.path.collection(), &op.path.rkey());
         let uri = uri.as_str();
         if op.action != Action::Create {
             dropped.extend(unlink(transaction, uri)?);
         }
-        let Some(cid) = &op.cid else {
-            transaction.prepare_cached(r#"DELETE FROM "record" WHERE "uri" = ?1"#)?.execute([uri])?;
-            continue;
-        };
-        let mut statement = transaction.prepare_cached(
-            r#"INSERT INTO "record" ("uri", "cid", "collection", "rkey", "repoRev", "indexedAt")
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT ("uri") DO UPDATE
-               SET "cid" = excluded."cid", "repoRev" = excluded."repoRev", "indexedAt" = excluded."indexedAt""#,
-        )?;
-        let rev = diff.head.rev;
-        statement.execute(params![
-            uri,
-            cid.to_string(),
-            collection.as_str(),
-            rkey.as_str(),
-            rev.as_str(),
-            now.as_str()
-        ])?;
-        if let Some(references) = references.iter().find(|references| references.path == op.path) {
+        put_record(transaction, uri, op, diff.head.rev, &now)?;
+        if let Some(references) = references.iter().find(|references| op.cid.is_some() && references.path == op.path) {
             link(transaction, uri, references, placed)?;
         }
     }
     Ok(release(transaction, &dropped)?)
+}
+
+/// Brings a record's row in step with what was done at its path, at `rev` and at the moment `at`.
+pub(super) fn put_record(
+    transaction: &Transaction<'_>,
+    uri: &str,
+    op: &RepoOp,
+    rev: Tid,
+    at: &Datetime,
+) -> Result<(), WriteError> {
+    let Some(cid) = &op.cid else {
+        transaction.prepare_cached(r#"DELETE FROM "record" WHERE "uri" = ?1"#)?.execute([uri])?;
+        return Ok(());
+    };
+    let mut statement = transaction.prepare_cached(
+        r#"INSERT INTO "record" ("uri", "cid", "collection", "rkey", "repoRev", "indexedAt")
+           VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT ("uri") DO UPDATE
+           SET "cid" = excluded."cid", "repoRev" = excluded."repoRev", "indexedAt" = excluded."indexedAt""#,
+    )?;
+    let (collection, rkey) = (op.path.collection(), op.path.rkey());
+    statement.execute(params![uri, cid.to_string(), collection.as_str(), rkey.as_str(), rev.as_str(), at.as_str()])?;
+    Ok(())
 }
 
 /// Takes a record's backlinks and blob references out; returns the blobs it referred to.
@@ -405,17 +409,32 @@ pub(super) fn unlink(transaction: &Transaction<'_>, uri: &str) -> Result<Vec<Str
 
 /// Puts a record's backlinks and blob references in.
 fn link(transaction: &Transaction<'_>, uri: &str, references: &References, placed: &Placed) -> Result<(), WriteError> {
-    for backlink in &references.backlinks {
+    put_backlinks(transaction, uri, &references.backlinks)?;
+    for blob in &references.blobs {
+        publish(transaction, blob, placed)?;
+        put_reference(transaction, uri, &blob.cid)?;
+    }
+    Ok(())
+}
+
+pub(super) fn put_backlinks(
+    transaction: &Transaction<'_>,
+    uri: &str,
+    backlinks: &[Backlink],
+) -> Result<(), WriteError> {
+    for backlink in backlinks {
         transaction
             .prepare_cached(r#"INSERT OR REPLACE INTO "backlink" ("uri", "path", "linkTo") VALUES (?1, ?2, ?3)"#)?
             .execute(params![uri, backlink.path, backlink.link_to])?;
     }
-    for blob in &references.blobs {
-        publish(transaction, blob, placed)?;
-        transaction
-            .prepare_cached(r#"INSERT OR IGNORE INTO "record_blob" ("blobCid", "recordUri") VALUES (?1, ?2)"#)?
-            .execute(params![blob.cid.to_string(), uri])?;
-    }
+    Ok(())
+}
+
+/// Notes that a record refers to a blob.
+pub(super) fn put_reference(transaction: &Transaction<'_>, uri: &str, blob: &Cid) -> Result<(), WriteError> {
+    transaction
+        .prepare_cached(r#"INSERT OR IGNORE INTO "record_blob" ("blobCid", "recordUri") VALUES (?1, ?2)"#)?
+        .execute(params![blob.to_string(), uri])?;
     Ok(())
 }
 

@@ -31,10 +31,11 @@ use crate::blobstore::Blobstore;
 use crate::db::{Db, DbError, Options, Schema, Step, blocking};
 use crate::fault;
 use crate::files::{make_directory, remove_directory, sync_directory};
+use crate::random;
 use crate::sequencer::{Batch, NewHead, OnDone, SequenceError, Sequencer, Ticket};
 use crate::time::{Pauses, now_datetime};
 
-const SCHEMA: Schema = Schema {
+pub(super) const SCHEMA: Schema = Schema {
     steps: &[Step { name: "001", sql: include_str!("../../migrations/actor/001.sql") }],
     own: include_str!("../../migrations/actor/own.sql"),
 };
@@ -175,16 +176,35 @@ impl Store {
         if self.is_open() {
             return Ok(());
         }
-        let path = self.directory.join("key");
-        let bytes = fs::read(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ActorError::NotFound(self.did.clone()),
-            _ => ActorError::Io { path, source },
-        })?;
-        let key = SigningKey::from_bytes(Curve::K256, &bytes)
-            .map_err(|source| ActorError::Key { did: self.did.clone(), source })?;
+        let key = self.read_key()?.ok_or_else(|| ActorError::NotFound(self.did.clone()))?;
         let db = Db::open(&self.database(), options, &SCHEMA)?;
         self.opened.get_or_init(|| Opened { db, key });
         Ok(())
+    }
+
+    /// The key on the disk; `None` if there is none. Blocks.
+    pub(super) fn read_key(&self) -> Result<Option<SigningKey>, ActorError> {
+        let path = self.directory.join("key");
+        match fs::read(&path) {
+            Ok(bytes) => SigningKey::from_bytes(Curve::K256, &bytes)
+                .map(Some)
+                .map_err(|source| ActorError::Key { did: self.did.clone(), source }),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ActorError::Io { path, source }),
+        }
+    }
+
+    /// Makes a key where there is none, so that the store can be opened, whatever else there is of it. Blocks.
+    pub(super) fn make_key(&self) -> Result<(), ActorError> {
+        let io = |path: &Path, source| ActorError::Io { path: path.to_owned(), source };
+        let key = SigningKey::from_bytes(Curve::K256, &random::bytes::<32>())
+            .map_err(|source| ActorError::Key { did: self.did.clone(), source })?;
+        let (part, path) = (self.directory.join("key.part"), self.directory.join("key"));
+        make_directory(&self.directory).map_err(|source| io(&self.directory, source))?;
+        // Whole or not at all.
+        write_key(File::options().create(true).truncate(true), &part, &key).map_err(|source| io(&part, source))?;
+        fs::rename(&part, &path).map_err(|source| io(&path, source))?;
+        sync_directory(&self.directory).map_err(|source| io(&self.directory, source))
     }
 
     /// Makes the store on the disk. Blocks.
@@ -213,11 +233,7 @@ impl Store {
         } else {
             remove_directory(&self.directory).map_err(io(&self.directory))?;
             make_directory(&self.directory).map_err(io(&self.directory))?;
-            let mut options_of_key = File::options();
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options_of_key, 0o600);
-            let mut file = options_of_key.write(true).create_new(true).open(&path).map_err(io(&path))?;
-            file.write_all(&key.to_bytes()).and_then(|()| file.sync_all()).map_err(io(&path))?;
+            write_key(File::options().create_new(true), &path, key).map_err(io(&path))?;
         }
         fault::point("store.key-written");
 
@@ -236,7 +252,8 @@ impl Store {
         Ok(created)
     }
 
-    fn database(&self) -> PathBuf {
+    /// Where its database is.
+    pub(super) fn database(&self) -> PathBuf {
         self.directory.join("store.sqlite")
     }
 
@@ -399,6 +416,14 @@ impl Store {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn write_key(options: &mut fs::OpenOptions, path: &Path, key: &SigningKey) -> io::Result<()> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    let mut file = options.write(true).open(path)?;
+    file.write_all(&key.to_bytes())?;
+    file.sync_all()
 }
 
 fn remove_all_but(directory: &Path, kept: &Path) -> io::Result<()> {

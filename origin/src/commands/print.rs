@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use shared::link::Region;
 
-use super::{AccountInfo, EdgeInfo, Outcome, RegionInfo, RepoInfo};
+use super::{AccountInfo, EdgeInfo, Outcome, RecoveryInfo, RegionInfo, RepoInfo};
 
 const DELETED: &str = "The account is deleted.";
 const NONE_DELETED: &str = "There was no such account; what was left of it is deleted.";
@@ -41,6 +41,10 @@ impl Outcome {
                 ];
                 rows.iter().try_for_each(|(name, value)| writeln!(output, "{name:<20}{value}"))
             }
+            Self::Recoverable { dids, .. } if json => line(dids, output),
+            Self::Recoverable { dids, .. } => dids.iter().try_for_each(|did| writeln!(output, "{did}")),
+            Self::Recovered(recovery) if json => line(recovery, output),
+            Self::Recovered(recovery) => recovery.print(output),
             Self::Told { did, key } if json => line(&serde_json::json!({ "did": did, "documentChanged": key }), output),
             Self::Told { did, key: false } => writeln!(output, "{did} is told"),
             Self::Told { did, key: true } => writeln!(output, "{did} has its key in its document, and is told"),
@@ -61,6 +65,38 @@ impl Outcome {
             Self::Edge(edge) => edge.print(output),
             Self::Purged { blobs } if json => line(&serde_json::json!({ "blobs": blobs }), output),
             Self::Purged { blobs } => writeln!(output, "The edge has dropped every copy, {blobs} blobs among them."),
+        }
+    }
+}
+
+impl RecoveryInfo {
+    /// Nothing of an account of which there is nothing to say.
+    fn print(&self, output: &mut impl Write) -> io::Result<()> {
+        let Self { did, dry_run, commits, made, other_key, deleted, missing_blobs, told, failure } = self;
+        let done = match (failure, deleted, made, commits, dry_run) {
+            (Some(failure), ..) => format!("FAILED     {failure}"),
+            (None, true, .., false) => "deleted    as the sequence says".to_owned(),
+            (None, true, .., true) => "to delete  as the sequence says".to_owned(),
+            (None, false, true, _, false) => format!("made       of {commits} commits"),
+            (None, false, true, _, true) => format!("to make    of {commits} commits"),
+            (None, false, false, 0, _) => "unchanged".to_owned(),
+            (None, false, false, _, false) => format!("recovered  {commits} commits"),
+            (None, false, false, _, true) => format!("to recover {commits} commits"),
+        };
+        let missing = missing_blobs.unwrap_or_default();
+        if failure.is_none() && !deleted && *commits == 0 && !made && !other_key && missing == 0 && told.is_none() {
+            return Ok(());
+        }
+        writeln!(output, "{:<32}  {done}", did.as_str())?;
+        if *other_key {
+            writeln!(output, "  not signed by the key that is here, which `headwater keys rotate` publishes")?;
+        }
+        if missing > 0 {
+            writeln!(output, "  {missing} blobs are not here")?;
+        }
+        match told {
+            Some(told) => writeln!(output, "  the sequence says that it is {told}, and account.sqlite does not"),
+            None => Ok(()),
         }
     }
 }

@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{Command, Outcome, run};
+use super::{Command, Outcome, in_words, run};
 use crate::app::App;
 
 const NAME: &str = "headwater.sock";
 /// What both ends must say. Raised with every change of what they say.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// The longest path that a socket can have everywhere, in bytes.
 const PATH_LEN: usize = 100;
 /// How long after a connection could not be taken the next one is.
@@ -157,18 +157,6 @@ async fn answer(app: &App, stream: UnixStream, owner: u32) -> io::Result<()> {
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     write.write_all(&line).await
-}
-
-/// An error with everything that led to it.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
 }
 
 /// The socket's path. Where that is longer than a socket's may be, the directory is called by its open file instead, for

@@ -21,36 +21,36 @@ use super::ledger::Changes;
 
 /// One account as its events tell of it.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(crate) struct Told {
     key: PublicKey,
     known: Option<Known>,
     commit: Option<Cid>,
     /// The records, by path.
-    pub(super) records: BTreeMap<String, Cid>,
+    pub(crate) records: BTreeMap<String, Cid>,
     /// Each revision's commit and the paths it changed.
     pub(super) revs: HashMap<String, (String, Changes)>,
     /// The kinds of event, in order, without commits that are not the first.
-    pub(super) kinds: Vec<&'static str>,
+    pub(crate) kinds: Vec<&'static str>,
     /// What the last event of the account's worth says: whether it is active, and why not.
-    pub(super) worth: Option<(bool, Option<String>)>,
+    pub(crate) worth: Option<(bool, Option<String>)>,
     /// Whether it was said that the repository is another now: what its records are is not known since.
     moved: bool,
 }
 
 /// The sequence, as far as it was read.
 #[derive(Debug)]
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     directory: PathBuf,
     last: i64,
     /// How many rows there were and how long they are together: what was read must never change.
     rows: (i64, i64),
     /// The one account that is read of; then its repository may be replaced, by an import or an activation after one.
     only: Option<String>,
-    pub(super) told: HashMap<String, Told>,
+    pub(crate) told: HashMap<String, Told>,
 }
 
 /// Opens a database beside the server, and closes it without touching it.
-pub(super) fn open(path: &Path) -> Connection {
+pub(crate) fn open(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
@@ -58,17 +58,17 @@ pub(super) fn open(path: &Path) -> Connection {
 }
 
 impl Mirror {
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), last: 0, rows: (0, 0), only: None, told: HashMap::new() }
     }
 
     /// One that reads of one account alone, and accepts that its repository is replaced by another.
-    pub(super) fn of(directory: &Path, did: &str) -> Self {
+    pub(crate) fn of(directory: &Path, did: &str) -> Self {
         Self { only: Some(did.to_owned()), ..Self::new(directory) }
     }
 
     /// Waits until the server has told everything that earlier ones had not.
-    pub(super) async fn wait_until_told(&self) {
+    pub(crate) async fn wait_until_told(&self) {
         let sequencer = open(&self.directory.join("sequencer.sqlite"));
         let accounts = open(&self.directory.join("account.sqlite"));
         let count = |connection: &Connection, table: &str| -> i64 {
@@ -86,7 +86,7 @@ impl Mirror {
     }
 
     /// Reads on, and verifies every event: its signature, its blocks, that undoing it leads to what was before.
-    pub(super) async fn read_on(&mut self, plc: &Plc) {
+    pub(crate) async fn read_on(&mut self, plc: &Plc) {
         let rows = {
             let sequencer = open(&self.directory.join("sequencer.sqlite"));
             let before: (i64, i64) = sequencer
@@ -127,7 +127,7 @@ impl Mirror {
     }
 
     /// Holds one account's store against its events, and the list of repositories against its store.
-    pub(super) fn check_store(&self, did: &str) {
+    pub(crate) fn check_store(&self, did: &str) {
         let told = &self.told[did];
         let path = store(&self.directory, did).unwrap_or_else(|| panic!("{did} has no store"));
         let store = open(&path.join("store.sqlite"));

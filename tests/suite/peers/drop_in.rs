@@ -80,6 +80,10 @@ async fn take_turns(version: Version, bucket: Option<&Bucket>) {
         watch.reaches(*all.last().unwrap()).await.iter().filter_map(|event| event["seq"].as_i64()).collect();
     assert_eq!(seen, all, "every event once, in order");
     assert!(server.stop().await.success());
+    // Whoever wrote it, every store is where the sequence ends.
+    let recovered = place.headwater(&["sequencer", "recover"]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&recovered.stdout).into_owned();
+    assert!(recovered.status.success() && said.contains(" looked at, 0 were changed"), "{recovered:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
