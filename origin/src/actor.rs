@@ -12,6 +12,7 @@
 //! beside it `key`, the 32 raw bytes of the signing key.
 
 mod audit;
+mod behind;
 pub mod blobs;
 mod commit;
 pub mod export;
@@ -49,6 +50,7 @@ pub use commit::{Backlink, Committed, Prepared, WriteError};
 pub use recover::{Recommitted, Swept};
 pub use replay::{ReplayError, Replayed};
 pub use reserve::ReserveError;
+pub(crate) use store::read_root;
 pub use store::{Created, Store};
 
 /// Why a store cannot be opened or made.

@@ -290,8 +290,8 @@ impl App {
         }
         match self.sweep().await {
             Ok(swept) if swept == Swept::default() => {}
-            Ok(Swept { told, dropped, failed }) => {
-                tracing::info!(told, dropped, failed, "commits of an earlier process were looked through");
+            Ok(Swept { told, dropped, failed, behind }) => {
+                tracing::info!(told, dropped, failed, behind, "commits of an earlier process were looked through");
             }
             Err(error) => tracing::error!(%error, "commits of an earlier process wait to be sequenced"),
         }

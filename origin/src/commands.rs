@@ -113,7 +113,7 @@ pub enum Command {
     RebuildRepo {
         /// Whose.
         account: AtIdentifier,
-        /// Whether records may be dropped that have no sound block.
+        /// Whether records may be dropped that have no sound block, and what an older store lacks of what was told.
         drop_damaged: bool,
     },
     /// Say how things stand with the edge.

@@ -237,7 +237,8 @@ enum RepoCommand {
     Rebuild {
         #[command(flatten)]
         whose: Whose,
-        /// Drop the records that have no sound block, which is refused otherwise
+        /// Give up what is lost: records that have no sound block, and what an older store lacks of what was told;
+        /// that is refused otherwise
         #[arg(long)]
         drop_damaged: bool,
     },

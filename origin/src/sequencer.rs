@@ -34,6 +34,7 @@ use tokio::sync::{oneshot, watch};
 use crate::db::{Db, DbError, Options, Schema, Step};
 use feed::FeedLog;
 
+pub use history::Told;
 pub use live::Frames;
 pub use outbox::{End, FAREWELL, Outbox, PATIENCE, Policy};
 pub use writer::RootSink;
@@ -221,18 +222,6 @@ impl Sequencer {
                 Ok(dids.iter().filter_map(|did| Did::parse(did).ok()).collect())
             })
             .await
-    }
-
-    /// The last commit of an account that is sequenced, if one was since this server has the directory.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn head_blocking(&self, did: &Did) -> Result<Option<Tid>, DbError> {
-        self.db.read_blocking(|connection| {
-            let mut statement = connection.prepare_cached(r#"SELECT "rev" FROM "headwater_head" WHERE "did" = ?1"#)?;
-            let rev = statement.query_row([did.as_str()], |row| row.get::<_, String>(0)).optional()?;
-            Ok(rev.and_then(|rev| Tid::parse(&rev).ok()))
-        })
     }
 
     /// The last place in the accounts' outbox that was taken into the sequence; 0 before the first.

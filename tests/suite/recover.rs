@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt as _;
 use reqwest::Client;
@@ -94,6 +94,14 @@ fn rows(directory: &Path, did: &str) -> Rows {
         rows.unwrap().collect::<Result<_, _>>().unwrap()
     };
     TABLES.iter().map(table).collect()
+}
+
+/// Holds a refusal for what it is, without a word of what is inside.
+async fn is_behind(answer: reqwest::Response) {
+    let status = answer.status();
+    let body: Value = answer.json().await.unwrap();
+    let message = "This repository takes no writes until its operator has restored it";
+    assert_eq!((status.as_u16(), body), (503, json!({ "error": "RepoBehind", "message": message })));
 }
 
 impl Scene {
@@ -252,6 +260,34 @@ impl Scene {
         answer.text().await.unwrap()
     }
 
+    fn url(&self, method: &str) -> String {
+        self.place.server.as_ref().unwrap().url(&format!("/xrpc/com.atproto.{method}"))
+    }
+
+    /// The repository of `of` as a file.
+    async fn repository(&self, of: &str) -> Vec<u8> {
+        let answer = Client::new().get(self.url("sync.getRepo")).query(&[("did", self.did(of))]).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.unwrap().to_vec()
+    }
+
+    /// Writes of every kind that would change something.
+    fn writes(&self, by: &str) -> Vec<(&'static str, Value)> {
+        let (repo, record) = (self.did(by), json!({ "$type": NOTE, "text": "on top" }));
+        let create = json!({ "$type": "com.atproto.repo.applyWrites#create", "collection": NOTE, "value": record });
+        vec![
+            ("repo.createRecord", json!({ "repo": repo, "collection": NOTE, "record": record })),
+            ("repo.putRecord", json!({ "repo": repo, "collection": NOTE, "rkey": "n00", "record": record })),
+            ("repo.deleteRecord", json!({ "repo": repo, "collection": NOTE, "rkey": "n00" })),
+            ("repo.applyWrites", json!({ "repo": repo, "writes": [create] })),
+        ]
+    }
+
+    async fn is_refused(&self, by: &str, method: &str, input: Value) {
+        let call = Client::new().post(self.url(method)).bearer_auth(&self.owners[by].token).json(&input);
+        is_behind(call.send().await.unwrap()).await;
+    }
+
     async fn recover(&self) -> Said {
         self.place.run(&["sequencer", "recover", "--json"]).await
     }
@@ -333,6 +369,33 @@ impl Follower {
     }
 }
 
+/// Waits until the start of a server has looked at every account that it can; those that are older stay listed.
+async fn wait_until_swept(directory: &Path) {
+    let sequence = open(&directory.join("sequencer.sqlite"));
+    let sql = "SELECT headwater_dirty.did, rev FROM headwater_dirty LEFT JOIN headwater_head USING (did)";
+    let is_older = |did: &str, told: &Option<String>| {
+        let Some(path) = store(directory, did).map(|path| path.join("store.sqlite")).filter(|path| path.is_file())
+        else {
+            return false;
+        };
+        let rev = open(&path).query_row("SELECT rev FROM repo_root", [], |row| row.get::<_, String>(0));
+        rev.is_ok_and(|rev| told.as_ref().is_some_and(|told| rev < *told))
+    };
+    let started = Instant::now();
+    loop {
+        let listed: Vec<(String, Option<String>)> = {
+            let mut statement = sequence.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            rows.collect::<Result<_, _>>().unwrap()
+        };
+        if listed.iter().all(|(did, told)| is_older(did, told)) {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "left to look at: {listed:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn older_and_lost_stores_are_brought_to_where_the_sequence_ends() {
     let mut scene = Scene::new().await;
@@ -403,10 +466,14 @@ async fn older_and_lost_stores_are_brought_to_where_the_sequence_ends() {
 #[tokio::test]
 async fn what_the_sequence_does_not_have_is_reported_and_left_as_it_is() {
     let mut scene = Scene::new().await;
-    // Somebody starts a server first, and bob writes to what is there.
+    // Bob writes to what is there, at a server that does not know better: the reference, or this one before it looked.
+    let hide = "UPDATE repo_seq SET invalidated = 1 WHERE did = ?1 AND eventType IN ('append', 'sync')";
+    scene.meddle("sequencer.sqlite", hide, "bob");
+    scene.meddle("sequencer.sqlite", "DELETE FROM headwater_head WHERE did = ?1", "bob");
     scene.place.serve().await;
     scene.put("bob", "after", json!({})).await;
     scene.stop().await;
+    scene.meddle("sequencer.sqlite", "UPDATE repo_seq SET invalidated = 0 WHERE did = ?1", "bob");
     let first =
         "DELETE FROM repo_seq WHERE seq = (SELECT min(seq) FROM repo_seq WHERE did = ?1 AND eventType = 'append')";
     scene.meddle("sequencer.sqlite", first, "carol");
@@ -505,6 +572,35 @@ async fn stores_are_recovered_beside_a_server_that_goes_on_with_them() {
     fs::create_dir_all(directory).unwrap();
     fs::write(directory.join("key"), key).unwrap();
     scene.place.serve().await;
+    let mut follower = Follower::start(&scene).await;
+    let (told, older) = (scene.place.last(), scene.rows("alice"));
+    follower.through(&scene.place.plc, told).await;
+    for (method, input) in scene.writes("alice") {
+        scene.is_refused("alice", method, input).await;
+    }
+    let file = scene.repository("alice").await;
+    let import = Client::new().post(scene.url("repo.importRepo")).bearer_auth(&scene.owners["alice"].token);
+    is_behind(import.header("content-type", "application/vnd.ipld.car").body(file).send().await.unwrap()).await;
+    // What was acknowledged and is not known here is none the worse for an upload of the same.
+    assert_eq!(scene.upload("alice", "the second").await, scene.blobs[1]);
+    let (record, blob) = (json!({ "$type": NOTE, "blob": scene.blobs[1] }), "blob");
+    let input = json!({ "repo": scene.did("alice"), "collection": NOTE, "rkey": blob, "record": record });
+    scene.is_refused("alice", "repo.putRecord", input).await;
+    let errors = scene.place.server.as_ref().unwrap().errors();
+    let names = |error: &&String| error.contains("older than what was told") && error.contains(scene.did("alice"));
+    assert_eq!(errors.iter().filter(names).count(), 1, "the log says once what is to be done: {errors:?}");
+    assert!(errors.iter().any(|error| names(&error) && error.contains("`headwater sequencer recover`")));
+    let read = [("repo", scene.did("alice")), ("collection", NOTE), ("rkey", "n03")];
+    let record = Client::new().get(scene.url("repo.getRecord")).query(&read).send().await.unwrap();
+    assert_eq!(record.status(), 200, "deleted since, and what is here is read");
+    for words in [["repo", "rebuild", "alice.test"].as_slice(), &["resync", "alice.test"]] {
+        let refused = scene.place.run(words).await;
+        assert!(!refused.success && refused.errors.contains("`headwater sequencer recover`"), "{words:?}: {refused:?}");
+    }
+    let found = scene.place.run(&["repo", "verify", "alice.test"]).await;
+    assert!(!found.success && found.output.contains("`headwater sequencer recover`"), "{found:?}");
+    assert_eq!((scene.place.last(), scene.rows("alice")), (told, older), "nothing has changed");
+
     let recovered = scene.recover().await;
     assert!(recovered.success, "{recovered:?}");
     let carol = &scene.of_each(&recovered)["carol"];
@@ -516,9 +612,55 @@ async fn stores_are_recovered_beside_a_server_that_goes_on_with_them() {
         scene.put(name, "later", json!({ "text": "later" })).await;
         scene.delete(name, "n19").await;
     }
-    let mut follower = Follower::start(&scene).await;
+    // It goes on from where it stood, and has to find one chain.
     follower.through(&scene.place.plc, scene.place.last()).await;
     scene.mirror().await;
+    assert_eq!(scene.blob(&scene.blobs[1]).await, "the second");
+}
+
+#[tokio::test]
+async fn an_older_store_is_gone_on_with_only_by_who_gives_up_what_it_lacks() {
+    let mut scene = Scene::new().await;
+    let told = scene.place.last();
+    // What another server told counts as well, and so does what a server told that had the directory before this one.
+    scene.meddle("sequencer.sqlite", "UPDATE headwater_head SET seq = 1, rev = '2222222222222' WHERE did = ?1", "bob");
+    scene.meddle("sequencer.sqlite", "DELETE FROM headwater_head WHERE did = ?1", "dave");
+    let downgrade = scene.place.run(&["prepare-downgrade"]).await;
+    assert!(!downgrade.success && downgrade.errors.contains("`headwater sequencer recover`"), "{downgrade:?}");
+    let refused = scene.place.run(&["repo", "rebuild", "bob.test"]).await;
+    assert!(!refused.success && refused.errors.contains("`headwater sequencer recover`"), "{refused:?}");
+    scene.place.serve().await;
+    for name in ["alice", "bob", "dave"] {
+        for (method, input) in scene.writes(name) {
+            scene.is_refused(name, method, input).await;
+        }
+    }
+    assert_eq!(scene.place.last(), told);
+
+    // An account's worth is told as ever; that it is active again, only with its repository.
+    scene.call("alice", "server.deactivateAccount", json!({})).await;
+    let older = scene.rows("alice");
+    let activate = async || {
+        let call = Client::new().post(scene.url("server.activateAccount"));
+        call.bearer_auth(&scene.owners["alice"].token).send().await.unwrap()
+    };
+    is_behind(activate().await).await;
+    assert_eq!((scene.place.last(), scene.rows("alice")), (told + 1, older));
+
+    let mut follower = Follower::start(&scene).await;
+    let rebuilt = scene.place.run(&["repo", "rebuild", "bob.test", "--drop-damaged"]).await;
+    assert!(rebuilt.success, "{rebuilt:?}");
+    scene.put("bob", "after", json!({})).await;
+    let recovered = scene.of_each(&scene.recover().await);
+    assert_eq!((&recovered["bob"]["commits"], &recovered["bob"]["failure"]), (&json!(0), &Value::Null));
+    assert_eq!(scene.rows("dave"), scene.expected["dave"]);
+    assert_eq!(activate().await.status(), 200);
+    for name in ["alice", "dave"] {
+        scene.put(name, "later", json!({})).await;
+    }
+    follower.through(&scene.place.plc, scene.place.last()).await;
+    scene.stop().await;
+    assert!(scene.place.run(&["prepare-downgrade"]).await.success);
 }
 
 #[tokio::test]
@@ -546,7 +688,7 @@ async fn a_recovery_that_dies_is_finished_by_the_next() {
             deaths += 1;
             // A start in between does what is left of the files of blobs, and no more.
             let server = Process::start(headwater(&program(), directory.path(), &scene.place.plc)).await;
-            Mirror::new(directory.path()).wait_until_told().await;
+            wait_until_swept(directory.path()).await;
             server.kill().await;
         }
         let finished = recover("").await;

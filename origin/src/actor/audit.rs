@@ -3,7 +3,8 @@
 //! [`Actors::audit`] holds everything that a store says against everything else: the commit and its signature, each block
 //! and its CID, the tree and the tables of records and blocks, blobs and their files. It has the sequence take what waits for
 //! it, as any write does, changes nothing else, and keeps no writer waiting but for its first moment. [`Actors::rebuild`] is
-//! the way back from what it finds: the table of records is believed, the tree is made of it, signed, and told by a `#sync`.
+//! the way back from what it finds: the table of records is believed, the tree is made of it, signed, and told by a `#sync`. Of a store
+//! that is older than what was told (`behind`) it is only if the operator gives up what that lacks.
 //!
 //! Memory of an audit does not grow with the repository; a rebuilding holds its tree.
 
@@ -25,7 +26,7 @@ use super::recover::{drop_pending, rev_above};
 use super::store::{self, Blocks, Store};
 use super::{Actors, WriteError};
 use crate::db::{DbError, blocking};
-use crate::sequencer::{Batch, NewHead};
+use crate::sequencer::{Batch, NewHead, Told};
 
 /// How many findings are spelt out; the others are counted.
 const SPELT_OUT: usize = 50;
@@ -97,9 +98,11 @@ impl Actors {
     pub async fn audit(&self, did: &Did, active: bool) -> Result<Audit, WriteError> {
         let store = self.store(did).await?;
         let mut writing = store.lock().await;
-        if active {
-            store.settle(&mut writing).await?;
-        }
+        let settled = if active { store.settle(&mut writing).await } else { store.refuse_if_older(&mut writing).await };
+        let behind = match settled {
+            Err(error @ WriteError::Behind { .. }) => Some(error.to_string()),
+            settled => settled.map(|()| None)?,
+        };
         let of = Arc::clone(&store);
         let mut audit = blocking(move || -> Result<_, WriteError> {
             of.db()?.read_blocking(|connection| {
@@ -108,6 +111,7 @@ impl Actors {
                 store::read_root(&snapshot)?;
                 drop(writing);
                 let mut audit = Audit::default();
+                behind.into_iter().for_each(|finding| audit.find(finding));
                 look_through(&snapshot, of.did(), &of.key()?.public_key(), active, &mut audit)?;
                 Ok::<_, WriteError>(audit)
             })
@@ -118,7 +122,8 @@ impl Actors {
     }
 
     /// Builds the tree of an account's repository anew, out of the table of records, and signs it. Of an active one it is
-    /// told; `is_active` is asked under the lock. Records without a sound block are dropped if `may_drop`.
+    /// told; `is_active` is asked under the lock. Records without a sound block are dropped if `may_drop`, and so is
+    /// what an older store lacks of what was told.
     ///
     /// # Errors
     /// A [`RebuildError`].
@@ -137,7 +142,7 @@ impl Actors {
             let (of, told) = (Arc::clone(&store), sequencer.clone());
             let (rebuilt, ticket, writing) = blocking(move || -> Result<_, RebuildError> {
                 let active = is_active()?;
-                let told = told.head_blocking(of.did())?;
+                let told = told.told_blocking(of.did())?;
                 writing.head = None;
                 let db = of.db().map_err(WriteError::from)?;
                 let (rebuilt, released, sync) =
@@ -343,9 +348,15 @@ fn rebuild(
     store: &Store,
     may_drop: bool,
     active: bool,
-    told: Option<Tid>,
+    told: Told,
     clock_id: u16,
 ) -> Result<(Rebuilt, Vec<Cid>, Option<Body>), RebuildError> {
+    let own = last_rev(transaction)?;
+    if let Some((at, told)) = own.and_then(|own| Some((own, told.beyond(own)?)))
+        && !may_drop
+    {
+        return Err(WriteError::Behind { at, told }.into());
+    }
     let dropped = without_block(transaction)?;
     if !dropped.is_empty() && !may_drop {
         return Err(RebuildError::Lost(dropped));
@@ -371,8 +382,7 @@ fn rebuild(
         }
     }
     let written = tree.write().map_err(ApplyError::from).map_err(WriteError::from)?;
-    let own = store::read_root(transaction)?.map(|(_, rev)| rev);
-    let own = own.max(told).unwrap_or(Tid::from_parts(0, clock_id));
+    let own = own.max(told.last).unwrap_or(Tid::from_parts(0, clock_id));
     let rev = rev_above(own, own, clock_id)?;
     let key = store.key().map_err(WriteError::from)?;
     let commit = Commit::sign(store.did().clone(), rev, written.root.clone(), key).to_block();
@@ -405,6 +415,15 @@ fn rebuild(
     let event = Event::Sync(Sync::at(store.did().clone(), rev, &commit)).encode().map_err(WriteError::from)?;
     add_pending(transaction, rev, &event)?;
     Ok((rebuilt, released, Some(event)))
+}
+
+/// The revision of the last commit, also when the row that says so is lost.
+fn last_rev(connection: &Connection) -> Result<Option<Tid>, WriteError> {
+    if let Some((_, rev)) = store::read_root(connection)? {
+        return Ok(Some(rev));
+    }
+    let rev = connection.query_row(r#"SELECT max("repoRev") FROM "repo_block""#, [], |row| row.get(0));
+    Ok(rev.map(|rev: Option<String>| rev.and_then(|rev| Tid::parse(&rev).ok()))?)
 }
 
 /// The records whose blocks are missing or damaged.

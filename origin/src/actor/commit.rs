@@ -123,6 +123,15 @@ pub enum WriteError {
     /// The store lacks a block that it must have.
     #[error("block {0} of the repository is missing or damaged")]
     Damaged(Cid),
+    /// The store is older than what was told of it, as one out of a backup is: a commit on top of it would take back what
+    /// was acknowledged, and part from the chain that consumers have.
+    #[error("the repository is at {at}, and it was told up to {told}: run `headwater sequencer recover`")]
+    Behind {
+        /// Where it stands.
+        at: Tid,
+        /// What was told last.
+        told: Tid,
+    },
     /// The event could not be made.
     #[error("the event cannot be made")]
     Event(#[from] FirehoseError),

@@ -33,6 +33,8 @@ pub struct Swept {
     pub dropped: usize,
     /// Accounts that could not be looked at, or of which blobs are not where they belong yet. They stay on the list.
     pub failed: usize,
+    /// Accounts whose stores are older than what was told of them. They stay on the list, so that every start says so.
+    pub behind: usize,
 }
 
 /// A repository whose head is the account's own. Nobody writes to it while this lives.
@@ -66,6 +68,8 @@ impl Actors {
             };
             match told {
                 Ok(told) => looked_at.push((did, told)),
+                // The log says so already.
+                Err(WriteError::Behind { .. }) => swept.behind += 1,
                 Err(error) => {
                     swept.failed += 1;
                     tracing::error!(%did, %error, "what an earlier process committed is not sequenced");
@@ -114,6 +118,7 @@ impl Actors {
         if active {
             store.make_ready(&mut writing).await?;
         } else if !writing.ready {
+            store.refuse_if_older(&mut writing).await?;
             blocking(move || store.db()?.write_blocking(drop_pending)).await?;
         }
         Ok(active)

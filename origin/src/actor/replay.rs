@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shared::firehose::{Event, FirehoseError, Seq};
+use shared::firehose::{FirehoseError, Seq};
 use shared::repo::car::CarError;
 use shared::repo::{self, Head};
 use shared::syntax::{Did, Tid};
@@ -239,14 +239,8 @@ impl Actors {
         let (store, sequencer) = (Arc::clone(store), self.sequencer().clone());
         blocking(move || {
             let root = store.db()?.read_blocking(|c| Ok::<_, ActorError>(store::read_root(c)?))?;
-            let last = sequencer.last_of_repository_blocking(store.did())?;
-            let told = match last.map(|last| last.body.decode()) {
-                Some(Ok(Event::Commit(commit))) => Some(commit.rev),
-                Some(Ok(Event::Sync(sync))) => Some(sync.rev),
-                // It is looked at again.
-                _ => None,
-            };
-            Ok(root.is_none_or(|(_, rev)| told.is_some_and(|told| told > rev)))
+            let told = sequencer.told_blocking(store.did())?;
+            Ok(root.is_none_or(|(_, rev)| told.beyond(rev).is_some()))
         })
         .await
     }

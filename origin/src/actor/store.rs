@@ -5,7 +5,8 @@
 //! A commit's event is written into `headwater_pending` by the very transaction that makes the commit, and taken out by
 //! a later one once it is sequenced. [`Progress`] says how far this process has come: what it has handed over, and
 //! whether some of it was refused. A store that is opened knows neither, and finds out by comparing its pending rows
-//! with the sequencer's head for the account ([`Store::make_ready`]).
+//! with the sequencer's head for the account ([`Store::make_ready`]). There it shows, too, when a store is older than what
+//! was told of it ([`super::behind`]).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -24,6 +25,7 @@ use shared::repo::{Block, Blockstore, BlockstoreError, CommitDiff, Head, Repo};
 use shared::syntax::{Did, Tid};
 use tokio::sync::OwnedMutexGuard;
 
+use super::behind::refuse_older;
 use super::blobs::{files, tidy::Untidy};
 use super::line::Line;
 use super::{ActorError, WriteError};
@@ -75,6 +77,8 @@ pub(super) struct Writing {
     pub(super) nodes: HashMap<Cid, Bytes>,
     /// Whether what an earlier process left is sequenced, and the account is on the dirty list.
     pub(super) ready: bool,
+    /// Whether it was found to be older than what was told of it, and the log says so.
+    pub(super) behind: bool,
 }
 
 /// How far the commits of this store have come in this process.
@@ -291,9 +295,13 @@ impl Store {
         if writing.ready && !failed {
             return Ok(());
         }
-        self.sequencer.mark_dirty(self.did.clone()).await?;
+        // One that is behind is on it since that was found.
+        if failed || !writing.behind {
+            self.sequencer.mark_dirty(self.did.clone()).await?;
+        }
         let store = Arc::clone(self);
-        if let Some(ticket) = blocking(move || store.recover(failed)).await? {
+        let recovered = blocking(move || store.recover(failed)).await;
+        if let Some(ticket) = self.say_if_behind(writing, recovered)? {
             ticket.await.map_err(|_| SequenceError::Stopped)??;
         }
         self.progress().failed = false;
@@ -345,14 +353,16 @@ impl Store {
     /// Their chain must end at the store's present root. If it does not, another server has written since, which told
     /// what there is to tell: instead of them a `#sync` says where the repository stands.
     fn recover(&self, repair: bool) -> Result<Option<Ticket>, WriteError> {
-        let sequenced = self.sequencer.head_blocking(&self.did)?;
-        let (pending, root, released) = self.db()?.read_blocking(|connection| -> Result<_, DbError> {
+        let told = self.sequencer.told_blocking(&self.did)?;
+        let (pending, root, released) = self.db()?.read_blocking(|connection| -> Result<_, WriteError> {
+            let root = read_root(connection)?;
+            refuse_older(root.as_ref(), &told)?;
             if files::are_left(connection)? {
                 self.untidy.note(&self.did);
             }
             // Which of them these events made private is not known any more.
             let released = files::withdrawn(connection)?;
-            Ok((pending_after(connection, sequenced)?, read_root(connection)?, released))
+            Ok((pending_after(connection, told.by_us)?, root, released))
         })?;
         let (Some((last, _)), Some((commit, rev))) = (pending.last(), root) else {
             return Ok(None);
@@ -479,7 +489,7 @@ pub(super) fn read_block(connection: &Connection, cid: &Cid) -> Result<Option<By
 }
 
 /// The latest commit and its revision.
-pub(super) fn read_root(connection: &Connection) -> Result<Option<(Cid, Tid)>, DbError> {
+pub(crate) fn read_root(connection: &Connection) -> Result<Option<(Cid, Tid)>, DbError> {
     let mut statement = connection.prepare_cached(r#"SELECT "cid", "rev" FROM "repo_root" LIMIT 1"#)?;
     let row = statement.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).optional()?;
     Ok(row.and_then(|(cid, rev)| Some((Cid::parse(&cid).ok()?, Tid::parse(&rev).ok()?))))

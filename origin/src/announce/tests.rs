@@ -53,7 +53,7 @@ async fn a_new_account_is_told_of_in_order_and_once() {
     assert_eq!(told(&app).await, CREATION);
     app.actors().sequencer().roots_told().await.unwrap();
     let root = app.accounts().root(&did(1)).await.unwrap().unwrap();
-    assert_eq!(app.actors().sequencer().head_blocking(&did(1)).unwrap(), Some(root.rev));
+    assert_eq!(app.actors().sequencer().told_blocking(&did(1)).unwrap().by_us, Some(root.rev));
     assert!(app.accounts().outbox_after(0, 10).await.unwrap().is_empty());
 }
 

@@ -9,13 +9,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shared::syntax::{Did, Tid};
+use shared::syntax::Did;
 
+use crate::actor::read_root;
 use crate::announce::AnnounceError;
 use crate::app::App;
 use crate::db::{Db, DbError, Options};
 use crate::lifecycle::{self, LifecycleError};
-use crate::sequencer::SequenceError;
+use crate::sequencer::{SequenceError, Told};
 
 /// What was seen to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub enum DowngradeError {
     /// Something that was begun cannot be finished, such as a change at a directory that is not reached.
     #[error("what was begun for {0} accounts cannot be finished; the log of a start says why")]
     Unfinished(usize),
+    /// The other server would go on from an older repository than was told.
+    #[error("the store of {0} is older than what was told of it: run `headwater sequencer recover` first")]
+    Behind(Did),
     /// The sequence failed.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
@@ -80,8 +84,11 @@ pub async fn prepare(app: &App, mut seen_to: impl FnMut(usize)) -> Result<Ready,
     let mut ready = Ready { told: swept.told, stores: 0 };
     for (did, store) in stores(&storage.actors)? {
         let (sequencer, sequence) = (app.actors().sequencer().clone(), &storage.sequencer_db);
-        let told = crate::db::blocking(move || sequencer.head_blocking(&did)).await;
-        settle(&store, app.actors().options(), told.map_err(failed(sequence))?).await?;
+        let of = did.clone();
+        let told = crate::db::blocking(move || sequencer.told_blocking(&of)).await.map_err(failed(sequence))?;
+        if !settle(&store, app.actors().options(), told).await? {
+            return Err(DowngradeError::Behind(did));
+        }
         ready.stores += 1;
         seen_to(ready.stores);
     }
@@ -92,19 +99,26 @@ pub async fn prepare(app: &App, mut seen_to: impl FnMut(usize)) -> Result<Ready,
     crate::db::blocking(move || feed.end()).await.map_err(failed(sequence))?;
     for path in [&storage.account_db, &storage.sequencer_db, &storage.did_cache_db] {
         if path.exists() {
-            settle(path, app.actors().options(), None).await?;
+            settle(path, app.actors().options(), Told::default()).await?;
         }
     }
     Ok(ready)
 }
 
 /// Makes one database one file. A store's events up to the one that was `told` last go; any above it, as there are after a
-/// restore of an older sequence, stay for the next start of this server.
-async fn settle(path: &Path, options: Options, told: Option<Tid>) -> Result<(), DowngradeError> {
+/// restore of an older sequence, stay for the next start of this server. False, with nothing done: the store is older than
+/// what was told.
+async fn settle(path: &Path, options: Options, told: Told) -> Result<bool, DowngradeError> {
     let of = path.to_owned();
-    let settled = crate::db::blocking(move || -> Result<(), DbError> {
+    let settled = crate::db::blocking(move || -> Result<bool, DbError> {
         let db = Db::open_existing(&of, options)?;
-        if let Some(told) = told {
+        if told.last.is_some()
+            && let Some((_, rev)) = db.read_blocking(read_root)?
+            && told.beyond(rev).is_some()
+        {
+            return Ok(false);
+        }
+        if let Some(told) = told.by_us {
             db.write_blocking(|tx| -> Result<(), DbError> {
                 let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'headwater_pending'";
                 if tx.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0 {
@@ -113,7 +127,8 @@ async fn settle(path: &Path, options: Options, told: Option<Tid>) -> Result<(), 
                 Ok(())
             })?;
         }
-        db.checkpoint_blocking()
+        db.checkpoint_blocking()?;
+        Ok(true)
     });
     settled.await.map_err(failed(path))
 }

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shared::cid::Cid;
-use shared::firehose::{Account, AccountStatus, Event, Frame, Identity};
+use shared::firehose::{Account, AccountStatus, Event, Frame, Identity, Sync};
+use shared::repo::Block;
 
 use super::*;
 use crate::db::Synchronous;
@@ -101,8 +102,8 @@ async fn a_commits_head_is_kept_with_its_event_and_told_to_who_asks() {
     let ticket = sequencer.append(Batch { head: Some(head(1)), ..batch(1) }, Some(on_done));
     drop(ticket);
     sequencer.append(batch(2), None).await.unwrap().unwrap();
-    assert_eq!(sequencer.head_blocking(&did(1)).unwrap(), Some(head(1).rev));
-    assert_eq!(sequencer.head_blocking(&did(2)).unwrap(), None);
+    assert_eq!(sequencer.told_blocking(&did(1)).unwrap().by_us, Some(head(1).rev));
+    assert_eq!(sequencer.told_blocking(&did(2)).unwrap(), Told::default());
     assert_eq!(*done.lock().unwrap(), Some(true), "whoever waits");
     sequencer.roots_told().await.unwrap();
     assert_eq!(*roots.0.lock().unwrap(), [(did(1), head(1))]);
@@ -116,6 +117,32 @@ async fn a_commits_head_is_kept_with_its_event_and_told_to_who_asks() {
         assert!(std::time::Instant::now() < soon, "never told");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn what_another_server_told_since_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sequencer, _) = open(directory.path());
+    let rev = |n: u64| Tid::from_parts(1_700_000_000_000_000 + n, 1);
+    let sync = |n: u64| {
+        let block = Block { cid: Cid::of_cbor(b"commit"), bytes: Bytes::from_static(b"commit") };
+        Event::Sync(Sync::at(did(1), rev(n), &block)).encode().unwrap()
+    };
+    let told = |by_us: Option<u64>, last: u64| Told { by_us: by_us.map(rev), last: Some(rev(last)) };
+    // Without a head of ours, as the reference leaves it.
+    sequencer.append(Batch { events: vec![sync(1), identity(1)], ..batch(1) }, None).await.unwrap().unwrap();
+    assert_eq!(sequencer.told_blocking(&did(1)).unwrap(), told(None, 1));
+    let head = Some(NewHead { commit: Cid::of_cbor(b"commit"), rev: rev(5) });
+    sequencer.append(Batch { events: vec![sync(5)], head, ..batch(1) }, None).await.unwrap().unwrap();
+    sequencer.append(batch(1), None).await.unwrap().unwrap();
+    assert_eq!(sequencer.told_blocking(&did(1)).unwrap(), told(Some(5), 5));
+    for last in [9, 3] {
+        sequencer.append(Batch { events: vec![sync(last)], ..batch(1) }, None).await.unwrap().unwrap();
+        assert_eq!(sequencer.told_blocking(&did(1)).unwrap(), told(Some(5), last));
+    }
+    let last = told(Some(5), 3);
+    assert_eq!((last.beyond(rev(2)), last.beyond(rev(3)), last.beyond(rev(4))), (Some(rev(3)), None, None));
+    assert_eq!(Told::default().beyond(rev(1)), None);
 }
 
 #[tokio::test]

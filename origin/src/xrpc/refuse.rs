@@ -215,6 +215,12 @@ impl From<WriteError> for XrpcError {
             WriteError::Actor(error) => error.into(),
             WriteError::Blobstore(error) => error.into(),
             WriteError::SwapCommit(at) => Self::refused(error_name::INVALID_SWAP, format!("Commit was at {at}")),
+            error @ WriteError::Behind { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                error_name::REPO_BEHIND,
+                "This repository takes no writes until its operator has restored it",
+            )
+            .caused_by(error),
             // It was active when the call began.
             WriteError::NotAdmitted => Self::unauthorized(error_name::ACCOUNT_DEACTIVATED, "Account is deactivated"),
             WriteError::BlobNotFound(cid) => {

@@ -151,6 +151,8 @@ pub const REPO_TAKENDOWN: &str = "RepoTakendown";
 pub const REPO_SUSPENDED: &str = "RepoSuspended";
 /// The repository's account is deactivated.
 pub const REPO_DEACTIVATED: &str = "RepoDeactivated";
+/// 503, of this server alone: the account's store is older than what was told of it, and takes no writes.
+pub const REPO_BEHIND: &str = "RepoBehind";
 /// A record refers to a blob that was not uploaded or is taken down; also declared by getBlob.
 pub const BLOB_NOT_FOUND: &str = "BlobNotFound";
 /// A record's reference gives the blob another media type than it has.

@@ -199,6 +199,7 @@ impl Actors {
             store => store?,
         };
         let _held = store.hold_blobs().await;
+        store.refuse_if_older(&mut *store.lock().await).await?;
         let of = Arc::clone(&store);
         let (wanted, dropped) = blocking(move || -> Result<_, WriteError> {
             Ok(of.db()?.write_blocking(|transaction| drop_unreferenced(transaction, keys))?)
