@@ -3,8 +3,8 @@
 //! [`Actors::audit`] holds everything that a store says against everything else: the commit and its signature, each block
 //! and its CID, the tree and the tables of records and blocks, blobs and their files. It has the sequence take what waits for
 //! it, as any write does, changes nothing else, and keeps no writer waiting but for its first moment. [`Actors::rebuild`] is
-//! the way back from what it finds: the table of records is believed, the tree is made of it, signed, and told by a `#sync`. Of a store
-//! that is older than what was told (`behind`) it is only if the operator gives up what that lacks.
+//! the way back from what it finds: the table of records is believed, the tree is made of it, signed, and told by a `#sync`.
+//! A store that is older than what was told (`behind`) is rebuilt only if the operator gives up what it lacks.
 //!
 //! Memory of an audit does not grow with the repository; a rebuilding holds its tree.
 
