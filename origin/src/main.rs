@@ -19,6 +19,11 @@ use shared::syntax::{AtIdentifier, Handle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Large blocks stay at hand for a second, such as the 16 MiB of a log-in, and are given back then; the C library's own
+/// either keeps them for good or has every page of them made anew each time. SQLite's memory is of it, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What relays take from one host unless their operators are asked for more.
 const RELAYS_DEFAULT: usize = 100;
 

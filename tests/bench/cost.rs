@@ -69,7 +69,7 @@ fn hash() -> Result<u64, String> {
         let text = fs::read_to_string("/proc/thread-self/schedstat").map_err(|error| error.to_string())?;
         nanoseconds(&text).map_err(|error| error.to_string())
     };
-    let parameters = scrypt::Params::new(14, 8, 1).map_err(|error| error.to_string())?;
+    let parameters = scrypt::Params::new(14, 8, 1, 64).map_err(|error| error.to_string())?;
     let (before, mut out) = (spent()?, [0; 64]);
     scrypt::scrypt(b"correct horse", b"salt", &parameters, &mut out).map_err(|error| error.to_string())?;
     std::hint::black_box(out);

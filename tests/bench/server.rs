@@ -22,10 +22,6 @@ const READY: Duration = Duration::from_secs(60);
 /// How long a server is left alone before it counts as idle.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// What the image of this server sets besides.
-const AS_DEPLOYED: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "1048576"), ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")];
-
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
@@ -71,9 +67,6 @@ impl Server {
     ) -> Result<Self, Box<dyn Error>> {
         let port = free_port();
         let url = format!("http://localhost:{port}");
-        if kind == Kind::Ours {
-            command.envs(AS_DEPLOYED);
-        }
         command.envs(variables(port, data, plc)).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let client = Client::new();
         let (begun, process) = (Instant::now(), command.spawn()?);

@@ -154,7 +154,7 @@ fn run(work: &Mutex<mpsc::Receiver<Work>>) {
 }
 
 fn derive(password: &str, salt: &str) -> PasswordHash {
-    let params = scrypt::Params::new(LOG_N, R, P).expect("the parameters are within scrypt's bounds");
+    let params = scrypt::Params::new(LOG_N, R, P, HASH_BYTES).expect("the parameters are within scrypt's bounds");
     let mut hash = [0; HASH_BYTES];
     scrypt::scrypt(password.as_bytes(), salt.as_bytes(), &params, &mut hash).expect("64 bytes can be derived");
     PasswordHash(format!("{salt}:{}", HEXLOWER.encode(&hash)))
