@@ -114,7 +114,7 @@ pub fn refused(status: StatusCode, error: &str, message: &str) -> Response {
 pub fn view(seen: &Seen) -> Response {
     let caller = seen.caller.clone().unwrap_or_default();
     let method = seen.path.trim_start_matches("/xrpc/").split('?').next().unwrap();
-    axum::Json(match method {
+    let answer = match method {
         "app.bsky.actor.getProfile" => json!({ "did": caller, "handle": "carla-two.test" }),
         "app.bsky.actor.getProfiles" => json!({ "profiles": [{ "did": caller, "handle": "carla-two.test" }] }),
         "app.bsky.feed.getActorLikes" | "app.bsky.feed.getAuthorFeed" | "app.bsky.feed.getFeed" => {
@@ -131,8 +131,8 @@ pub fn view(seen: &Seen) -> Response {
                 "createdAt": "2026-01-02T03:04:05.678Z" })
         }
         _ => json!({}),
-    })
-    .into_response()
+    };
+    ([("content-type", "application/json; charset=utf-8")], answer.to_string()).into_response()
 }
 
 async fn read(body: Body) -> (u64, Vec<u8>) {

@@ -20,6 +20,7 @@ use crate::actor::preferences::{self, PreferencesError};
 use crate::app::App;
 use crate::auth::{Caller, OwnerOrModerator};
 use crate::error::XrpcError;
+use crate::pipethrough::asked_of;
 use crate::time::now_datetime;
 
 const GET_PREFERENCES: &str = "app.bsky.actor.getPreferences";
@@ -84,16 +85,12 @@ pub(super) async fn put_preferences(
 ///
 /// The view shows the feed, and asks for it at the feed's own service: the token is for that.
 pub(super) async fn get_feed(
-    Call { app, caller, params, input: Aside { headers, .. }, .. }: Call<Caller, GetFeedParams, Aside<()>>,
+    Call { app, caller, params, input: Aside { headers, .. }, verb, uri, .. }: Call<Caller, GetFeedParams, Aside<()>>,
 ) -> Answer<Response> {
     let target = Target::of(&app, &headers, GET_FEED).await?;
     let generator = generator(&app, &params.feed).await?;
     let token = token(&app, &caller.did, &generator, GET_FEED_SKELETON).await?;
-    let limit = params.limit.map(|limit| limit.to_string());
-    let mut query = vec![("feed", params.feed.as_str())];
-    query.extend(limit.as_deref().map(|limit| ("limit", limit)));
-    query.extend(params.cursor.as_deref().map(|cursor| ("cursor", cursor)));
-    target.query(&app, GET_FEED, &query, &headers, token).await
+    app.pipethrough().forward(target.call_with(token, verb, &uri, asked_of(&headers))).await
 }
 
 /// The service that makes a feed, as its record says.

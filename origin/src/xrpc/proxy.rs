@@ -159,14 +159,19 @@ impl Target {
         uri: &Uri,
         headers: HeaderMap,
     ) -> Answer<Forward> {
+        let token = token(app, caller, self.did.as_str(), nsid).await?;
+        Ok(self.call_with(token, verb, uri, headers))
+    }
+
+    /// As [`Self::call`], with a token that may be for another service or method.
+    pub(super) fn call_with(&self, token: String, verb: Method, uri: &Uri, headers: HeaderMap) -> Forward {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{}", self.url.path().trim_end_matches('/'), uri.path()));
         url.set_query(uri.query());
-        let token = Some(token(app, caller, self.did.as_str(), nsid).await?);
-        Ok(Forward { url, verb, headers, token, body: None })
+        Forward { url, verb, headers, token: Some(token), body: None }
     }
 
-    /// A query of `nsid` there, told what it may be of `headers`, with a token that may be for another service or method.
+    /// A query of `nsid` there, told what it may be of `headers`.
     pub(super) async fn query(
         &self,
         app: &App,

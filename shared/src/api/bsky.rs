@@ -106,9 +106,9 @@ pub struct GetTimelineParams {
 pub struct GetFeedParams {
     /// The record of the feed.
     pub feed: AtUri,
-    /// How many posts at most; 1 to 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
+    /// How many posts at most.
+    #[serde(default)]
+    pub limit: Limit<50, 100>,
     /// Where the page before ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,

@@ -16,11 +16,12 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tests::Plc;
 use tests::peers::{Place, Version, packages};
+use tests::service::{self, Seen, Service};
 
 use super::caller::Caller;
 use super::world::World;
 use reasons::Reasons;
-use rows::{IMPORT_LIMIT, Row, rows};
+use rows::{IMPORT_LIMIT, Row, VIEW, rows};
 
 /// What is compared of an answer.
 #[derive(Debug, PartialEq)]
@@ -76,12 +77,17 @@ fn state(place: &Place) -> (i64, i64, i64) {
 async fn every_request_good_or_bad_is_answered_as_the_reference_server_does() {
     let Some(packages) = packages() else { return };
     let (plc, copied) = (Plc::start().await, Plc::start().await);
+    let views = [Service::start(&plc, service::view).await, Service::start(&copied, service::view).await];
     // One public name for both, whatever the port.
-    let place = |plc| {
+    let place = |plc, view: &Service| {
         let limit = IMPORT_LIMIT.to_string();
-        Place::new(plc).with("PDS_HOSTNAME", "pds.example.com").with("PDS_MAX_REPO_IMPORT_SIZE", &limit)
+        let place = Place::new(plc).with("PDS_HOSTNAME", "pds.example.com").with("PDS_MAX_REPO_IMPORT_SIZE", &limit);
+        // The reference reports to nobody by an address.
+        let url = view.url().replace("127.0.0.1", "localhost");
+        let place = place.with("PDS_BSKY_APP_VIEW_URL", &url).with("PDS_BSKY_APP_VIEW_DID", VIEW);
+        place.with("PDS_REPORT_SERVICE_URL", &url).with("PDS_REPORT_SERVICE_DID", VIEW)
     };
-    let (theirs, ours) = (place(&plc), place(&copied));
+    let (theirs, ours) = (place(&plc, &views[0]), place(&copied, &views[1]));
     let reference = theirs.start_reference(&packages, Version::V0_5_35).await;
     let world = World::make(&Caller::new(&theirs)).await;
     let rows = rows(&world, &Caller::new(&theirs)).await;
@@ -117,6 +123,20 @@ async fn every_request_good_or_bad_is_answered_as_the_reference_server_does() {
     println!("{} requests, by status: {statuses:?}", rows.len());
     assert!(differences.is_empty(), "{} of {}:\n{}", differences.len(), rows.len(), differences.join("\n"));
     reasons.were_all_needed();
+    // What they pass on, they pass on alike; a record elsewhere is asked for by what is known of its place.
+    let [by_theirs, by_ours] = views.map(|view| {
+        let told = |seen: &Seen| {
+            let body = serde_json::from_slice::<Value>(&seen.body.1).unwrap_or_default();
+            format!("{} {} {:?} {body}\n", seen.verb, seen.path.replace("&unknown=1", ""), seen.token)
+        };
+        view.seen().iter().map(told).collect::<Vec<_>>()
+    });
+    let alone = |some: &[String], others: &[String]| -> String {
+        some.iter().filter(|one| !others.contains(one)).cloned().collect()
+    };
+    let (more, less) = (alone(&by_ours, &by_theirs), alone(&by_theirs, &by_ours));
+    assert!(more.is_empty() && less.is_empty(), "passed on by ours alone:\n{more}by the reference alone:\n{less}");
+    assert!(by_ours.len() > 50 && by_ours.len() == by_theirs.len(), "{} and {}", by_ours.len(), by_theirs.len());
     assert!(headwater.stop().await.success());
     assert!(reference.stop().await.success());
 }

@@ -17,6 +17,12 @@ use super::super::world::World;
 /// How large a file may be that is imported, in bytes.
 pub(super) const IMPORT_LIMIT: usize = 2_000_000;
 
+/// The view of the network that calls are passed on to.
+pub(super) const VIEW: &str = "did:web:view.test";
+/// A feed and a post that it knows.
+const FEED: &str = "at://did:plc:7iza6de2dwap2sbkpav7c6c6/app.bsky.feed.generator/one";
+const THREAD: &str = "at://did:plc:7iza6de2dwap2sbkpav7c6c6/app.bsky.feed.post/one";
+
 /// One request.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -210,14 +216,25 @@ async fn queries(world: &World, caller: &Caller<'_>, known: &Credentials) -> Vec
         ("admin.getSubjectStatus", admin, vec![("did", did)]),
         ("admin.getSubjectStatus", admin, vec![("did", did), ("blob", blob)]),
         ("temp.checkSignupQueue", alice, vec![]),
+        ("app.bsky.actor.getPreferences", alice, vec![]),
+        ("app.bsky.actor.getProfile", alice, vec![("actor", did)]),
+        ("app.bsky.actor.getProfiles", alice, vec![("actors", did)]),
+        ("app.bsky.feed.getActorLikes", alice, vec![("actor", did), ("limit", "10")]),
+        ("app.bsky.feed.getAuthorFeed", alice, vec![("actor", did), ("limit", "10")]),
+        ("app.bsky.feed.getFeed", alice, vec![("feed", FEED), ("limit", "10")]),
+        ("app.bsky.feed.getPostThread", alice, vec![("uri", THREAD), ("depth", "3")]),
+        ("app.bsky.feed.getTimeline", alice, vec![("limit", "10")]),
+        ("app.bsky.graph.getFollows", alice, vec![("actor", did)]),
     ];
     let owned = |parameters: Borrowed<'_>| -> Parameters {
         parameters.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
     };
-    table
-        .into_iter()
-        .map(|(name, who, parameters)| (format!("com.atproto.{name}"), who.to_owned(), owned(parameters)))
-        .collect()
+    table.into_iter().map(|(name, who, parameters)| (nsid(name), who.to_owned(), owned(parameters))).collect()
+}
+
+/// The name of a method; most are `com.atproto`'s.
+fn nsid(name: &str) -> String {
+    if name.starts_with("app.") { name.to_owned() } else { format!("com.atproto.{name}") }
 }
 
 fn procedures(world: &World, known: &Credentials) -> Vec<(String, String, Value)> {
@@ -226,6 +243,8 @@ fn procedures(world: &World, known: &Credentials) -> Vec<(String, String, Value)
     let key = "3jzfcijpj2z2a";
     let (nobody, alice, admin) = ("", known.alice.as_str(), known.admin.as_str());
     let refresh = format!("Bearer {}", world.alice.refresh);
+    let preference = json!({ "$type": "app.bsky.actor.defs#adultContentPref", "enabled": true });
+    let push = json!({ "serviceDid": VIEW, "token": "abc", "platform": "ios", "appId": "xyz.blueskyweb.app" });
     let table = [
         (
             "repo.createRecord",
@@ -265,7 +284,20 @@ fn procedures(world: &World, known: &Credentials) -> Vec<(String, String, Value)
         ("server.createAppPassword", alice, json!({ "name": "tablet", "privileged": false })),
         ("server.revokeAppPassword", alice, json!({ "name": "no such" })),
         ("server.reserveSigningKey", nobody, json!({ "did": "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb" })),
+        ("server.deactivateAccount", alice, json!({ "deleteAfter": "2100-01-01T00:00:00Z" })),
         ("server.activateAccount", alice, Value::Null),
+        ("app.bsky.actor.putPreferences", alice, json!({ "preferences": [preference] })),
+        ("app.bsky.notification.registerPush", alice, push.clone()),
+        ("app.bsky.notification.unregisterPush", alice, push),
+        (
+            "moderation.createReport",
+            alice,
+            json!({
+                "reasonType": "com.atproto.moderation.defs#reasonSpam", "reason": "too much",
+                "subject": { "$type": "com.atproto.admin.defs#repoRef", "did": world.bob.did },
+                "modTool": { "name": "a tool", "meta": { "any": [1, "thing"] } },
+            }),
+        ),
         ("server.requestPasswordReset", nobody, json!({ "email": "alice@example.com" })),
         ("server.resetPassword", nobody, json!({ "token": "AAAAA-BBBBB", "password": "new" })),
         ("server.requestEmailConfirmation", alice, Value::Null),
@@ -291,10 +323,20 @@ fn procedures(world: &World, known: &Credentials) -> Vec<(String, String, Value)
                 "takedown": { "applied": false },
             }),
         ),
+        (
+            "admin.sendEmail",
+            admin,
+            json!({
+                "recipientDid": world.bob.did, "content": "hello", "subject": "you", "senderDid": did,
+                "comment": "none",
+            }),
+        ),
+        ("admin.updateAccountPassword", admin, json!({ "did": world.gone.did, "password": "new password" })),
+        ("admin.deleteAccount", admin, json!({ "did": "did:plc:cccccccccccccccccccccccc" })),
         ("server.refreshSession", refresh.as_str(), Value::Null),
         ("server.deleteSession", refresh.as_str(), Value::Null),
     ];
-    table.into_iter().map(|(name, who, input)| (format!("com.atproto.{name}"), who.to_owned(), input)).collect()
+    table.into_iter().map(|(name, who, input)| (nsid(name), who.to_owned(), input)).collect()
 }
 
 /// The right request, and every way in which its parameters, credentials or method can be wrong.
