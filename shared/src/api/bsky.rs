@@ -107,7 +107,7 @@ pub struct GetFeedParams {
     /// The record of the feed.
     pub feed: AtUri,
     /// How many posts at most.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Limit::is_default")]
     pub limit: Limit<50, 100>,
     /// Where the page before ended.
     #[serde(skip_serializing_if = "Option::is_none")]
