@@ -14,13 +14,11 @@
 
 mod walk;
 
-use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use shared::crypto::{Curve, SigningKey};
 use shared::firehose::{FirehoseError, Seq};
 use shared::repo::car::CarError;
 use shared::repo::{self, Head};
@@ -31,7 +29,8 @@ use super::store::{self, SCHEMA, Store};
 use super::{ActorError, Actors, WriteError};
 use crate::db::{Db, DbError, Options, blocking};
 use crate::fault;
-use crate::files::{remove_directory, sync_directory};
+use crate::files::make_directory;
+use crate::random;
 use crate::sequencer::NewHead;
 
 use walk::replay;
@@ -143,11 +142,7 @@ impl Actors {
         // A task of its own: whoever asked may go away between its steps.
         let task = tokio::spawn(async move {
             let replayed = actors.replay_onto(&store, from).await;
-            if let Err(error) = &replayed {
-                // Whether it is open or not, what is on the disk may be another by the next time.
-                actors.forget(store.did());
-                tracing::debug!(did = %store.did(), error = error as &dyn std::error::Error, "not replayed");
-            }
+            actors.release_unopened(&store);
             replayed
         });
         task.await.unwrap_or_else(|_| Err(DbError::Abandoned.into()))
@@ -159,16 +154,26 @@ impl Actors {
     /// As [`Actors::replay`].
     pub async fn rehearse_replay(&self, did: &Did, from: u64) -> Result<Replayed, ReplayError> {
         let store = self.entry(did);
-        let (options, sequencer) = (self.inner.options, self.sequencer().clone());
+        let (of, options, sequencer) = (Arc::clone(&store), self.inner.options, self.sequencer().clone());
         let writing = store.lock().await;
         let rehearsed = blocking(move || {
             let _nobody_writes = writing;
-            let key = store.read_key()?.map(|key| key.public_key());
-            let there = store.database();
-            // Without one, a database that nobody else sees.
-            let db = Db::open(if there.is_file() { &there } else { Path::new("") }, options, &SCHEMA)?;
+            let key = of.read_key()?;
+            let there = of.database();
+            let db = match (&key, there.is_file()) {
+                // Through the one handle: whoever writes something else meanwhile waits, and is not refused.
+                (Some(_), true) => {
+                    of.open(options)?;
+                    of.db()?.clone()
+                }
+                // Without a key nobody else opens it.
+                (None, true) => Db::open(&there, options, &SCHEMA)?,
+                // A database that nobody else sees.
+                (_, false) => Db::open(Path::new(""), options, &SCHEMA)?,
+            };
+            let key = key.map(|key| key.public_key());
             let rolled_back = db.write_blocking(|transaction| -> Result<(), Rehearsed> {
-                Err(Rehearsed(replay(transaction, store.did(), &sequencer, from, key.as_ref())))
+                Err(Rehearsed(replay(transaction, of.did(), &sequencer, from, key.as_ref())))
             });
             match rolled_back {
                 Ok(()) => Err(DbError::Abandoned.into()),
@@ -176,61 +181,54 @@ impl Actors {
             }
         });
         let rehearsed = rehearsed.await;
-        self.release(did);
+        self.release_unopened(&store);
         rehearsed
     }
 
     async fn replay_onto(&self, store: &Arc<Store>, from: u64) -> Result<Replayed, ReplayError> {
         let (of, options) = (Arc::clone(store), self.inner.options);
         let mut writing = store.lock().await;
-        let (before, opened) = blocking(move || -> Result<_, ActorError> {
-            let before = Before::look(of.directory())?;
-            Ok((before, open(&of, options)))
+        let has_key = match blocking(move || of.open(options)).await {
+            Ok(()) => true,
+            Err(ActorError::NotFound(_)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let told = if !has_key || self.is_behind(store).await? {
+            // The next start looks at it if this process dies.
+            self.sequencer().mark_dirty(store.did().clone()).await.map_err(WriteError::from)?;
+            // What replicas of the edge have may be of the older store.
+            self.sequencer().feed().change(store.did(), true, None).await?
+        } else {
+            None
+        };
+        // Whoever writes next reads them again.
+        writing.head = None;
+        writing.nodes.clear();
+        let (of, sequencer) = (Arc::clone(store), self.sequencer().clone());
+        let (replayed, head) = blocking(move || {
+            let onto = |db: &Db, key: &SigningKey| {
+                let replayed = db.write_blocking(|transaction| {
+                    replay(transaction, of.did(), &sequencer, from, Some(&key.public_key()))
+                        .inspect(|(replayed, _)| point(replayed, "replay.written"))
+                })?;
+                point(&replayed.0, "replay.committed");
+                Ok(replayed)
+            };
+            if has_key { onto(of.db()?, of.key()?) } else { with_new_key(&of, options, onto) }
         })
         .await?;
-        let behind = match opened {
-            Ok(()) => self.is_behind(store).await,
-            Err(error) => Err(error.into()),
-        };
-        let told = match behind {
-            Ok(true) => {
-                // The next start looks at it if this process dies.
-                self.sequencer().mark_dirty(store.did().clone()).await.map_err(WriteError::from)?;
-                // What replicas of the edge have may be of the older store.
-                self.sequencer().feed().change(store.did(), true, None).await?
-            }
-            _ => None,
-        };
-        let (of, sequencer) = (Arc::clone(store), self.sequencer().clone());
-        let replayed = blocking(move || -> Result<_, ReplayError> {
-            behind?;
-            writing.head = None;
-            writing.nodes.clear();
-            let key = of.key()?.public_key();
-            let replayed = of.db()?.write_blocking(|transaction| {
-                replay(transaction, of.did(), &sequencer, from, Some(&key)).inspect(|(replayed, _)| {
-                    match replayed.commits {
-                        0 => {}
-                        _ => fault::point("replay.written"),
-                    }
-                })
-            })?;
-            Ok((replayed, writing))
-        });
-        match replayed.await {
-            Ok(((replayed, head), writing)) => {
-                if replayed.commits > 0 {
-                    fault::point("replay.committed");
-                    store.untidy().note(store.did());
-                }
-                self.sequencer().tell_root(store.did().clone(), NewHead { commit: head.commit, rev: head.rev });
-                drop((told, writing));
-                Ok(replayed)
-            }
-            Err(error) => {
-                blocking(move || before.restore()).await?;
-                Err(error)
-            }
+        if replayed.commits > 0 {
+            store.untidy().note(store.did());
+        }
+        self.sequencer().tell_root(store.did().clone(), NewHead { commit: head.commit, rev: head.rev });
+        drop((told, writing));
+        Ok(replayed)
+    }
+
+    /// Keeps a store no longer that could not be opened.
+    fn release_unopened(&self, store: &Store) {
+        if !store.is_open() {
+            self.release(store.did());
         }
     }
 
@@ -258,16 +256,40 @@ impl Actors {
     }
 }
 
-/// Opens the store, with a new key if it has none. Blocks.
-fn open(store: &Store, options: Options) -> Result<(), ActorError> {
-    match store.open(options) {
-        Err(ActorError::NotFound(_)) => {
-            store.make_key()?;
-            fault::point("replay.key-made");
-            store.open(options)
-        }
-        opened => opened,
+/// Where a process may die that has made commits again.
+fn point(replayed: &Replayed, name: &'static str) {
+    if replayed.commits > 0 {
+        fault::point(name);
     }
+}
+
+/// Replays onto a store that has no key, and gives it a new one at the end: as long as it has none nobody else opens it,
+/// and what was made for nothing can go again. Blocks.
+fn with_new_key<T>(
+    store: &Store,
+    options: Options,
+    replay: impl FnOnce(&Db, &SigningKey) -> Result<T, ReplayError>,
+) -> Result<T, ReplayError> {
+    let io = |path: &Path, source| ActorError::Io { path: path.to_owned(), source };
+    let (path, directory) = (store.database(), store.directory());
+    let key = SigningKey::from_bytes(Curve::K256, &random::bytes::<32>())
+        .map_err(|source| ActorError::Key { did: store.did().clone(), source })?;
+    let is_new = !path.try_exists().map_err(|source| io(&path, source))?;
+    let replay_and_keep = || {
+        make_directory(directory).map_err(|source| io(directory, source))?;
+        let replayed = replay(&Db::open(&path, options, &SCHEMA)?, &key)?;
+        store.keep_key(&key)?;
+        fault::point("replay.key-made");
+        Ok(replayed)
+    };
+    let replayed = replay_and_keep();
+    if replayed.is_err() && is_new {
+        for name in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
+            let _may_not_be_there = fs::remove_file(directory.join(name));
+        }
+        let _may_hold_something_else = fs::remove_dir(directory);
+    }
+    replayed
 }
 
 /// What a rehearsal came to, as the error that has its transaction rolled back.
@@ -279,45 +301,5 @@ impl From<DbError> for Rehearsed {
     }
 }
 
-/// What was in a store's directory before.
-struct Before {
-    directory: PathBuf,
-    names: Option<HashSet<OsString>>,
-}
-
-impl Before {
-    fn look(directory: &Path) -> Result<Self, ActorError> {
-        let names = match fs::read_dir(directory) {
-            Ok(entries) => Some(entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => Some(Err(error)),
-        };
-        let names = names.transpose().map_err(|source| ActorError::Io { path: directory.to_owned(), source })?;
-        Ok(Self { directory: directory.to_owned(), names })
-    }
-
-    /// Removes what has come since into a directory that had no store.
-    fn restore(self) -> Result<(), ActorError> {
-        let Self { directory, names } = self;
-        let restored = match names {
-            None => remove_directory(&directory),
-            Some(names)
-                if names.contains(&OsString::from("store.sqlite")) && names.contains(&OsString::from("key")) =>
-            {
-                Ok(())
-            }
-            Some(names) => remove_all_but(&directory, &names),
-        };
-        restored.map_err(|source| ActorError::Io { path: directory, source })
-    }
-}
-
-fn remove_all_but(directory: &Path, names: &HashSet<OsString>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if !names.contains(&entry.file_name()) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    sync_directory(directory)
-}
+#[cfg(test)]
+mod tests;

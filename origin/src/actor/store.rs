@@ -33,7 +33,6 @@ use crate::blobstore::Blobstore;
 use crate::db::{Db, DbError, Options, Schema, Step, blocking};
 use crate::fault;
 use crate::files::{make_directory, remove_directory, sync_directory};
-use crate::random;
 use crate::sequencer::{Batch, NewHead, OnDone, SequenceError, Sequencer, Ticket};
 use crate::time::{Pauses, now_datetime};
 
@@ -198,17 +197,23 @@ impl Store {
         }
     }
 
-    /// Makes a key where there is none, so that the store can be opened, whatever else there is of it. Blocks.
-    pub(super) fn make_key(&self) -> Result<(), ActorError> {
-        let io = |path: &Path, source| ActorError::Io { path: path.to_owned(), source };
-        let key = SigningKey::from_bytes(Curve::K256, &random::bytes::<32>())
-            .map_err(|source| ActorError::Key { did: self.did.clone(), source })?;
+    /// Puts a key where there is none. Blocks.
+    pub(super) fn keep_key(&self, key: &SigningKey) -> Result<(), ActorError> {
         let (part, path) = (self.directory.join("key.part"), self.directory.join("key"));
-        make_directory(&self.directory).map_err(|source| io(&self.directory, source))?;
         // Whole or not at all.
-        write_key(File::options().create(true).truncate(true), &part, &key).map_err(|source| io(&part, source))?;
-        fs::rename(&part, &path).map_err(|source| io(&path, source))?;
-        sync_directory(&self.directory).map_err(|source| io(&self.directory, source))
+        let kept = write_key(File::options().create(true).truncate(true), &part, key)
+            .and_then(|()| fs::rename(&part, &path))
+            .and_then(|()| self.sync_directories());
+        kept.map_err(|source| {
+            let _gone_if_renamed = fs::remove_file(part);
+            ActorError::Io { path, source }
+        })
+    }
+
+    /// Has the disk know of the store, its shard, the stores and what they stand in; a process that died may have made each
+    /// of them.
+    fn sync_directories(&self) -> io::Result<()> {
+        self.directory.ancestors().take(4).try_for_each(sync_directory)
     }
 
     /// Makes the store on the disk. Blocks.
@@ -248,10 +253,7 @@ impl Store {
             // The first commit of an empty tree breaks no rule and needs no block.
             _ => ActorError::Db(DbError::Abandoned),
         })?;
-        // The store, its shard, the stores and what they stand in; a process that died may have made each of them.
-        for directory in self.directory.ancestors().take(4) {
-            sync_directory(directory).map_err(io(directory))?;
-        }
+        self.sync_directories().map_err(io(&self.directory))?;
         self.opened.get_or_init(|| Opened { db, key: key.clone() });
         Ok(created)
     }
