@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sha2::{Digest as _, Sha256};
 use shared::crypto::{CryptoError, SigningKey};
-use shared::syntax::Did;
+use shared::syntax::{Did, Tid};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::blobstore::{Blobstore, BlobstoreError};
@@ -211,6 +211,18 @@ impl Actors {
     pub async fn has_files(&self, did: &Did) -> Result<bool, ActorError> {
         let path = self.directory(did);
         blocking(move || path.try_exists().map_err(|source| ActorError::Io { path, source })).await
+    }
+
+    /// The revision that an account's repository is at; `None` if there is none.
+    ///
+    /// # Errors
+    /// When its store cannot be opened or read.
+    pub async fn rev(&self, did: &Did) -> Result<Option<Tid>, ActorError> {
+        match self.store(did).await {
+            Ok(store) => store.db()?.read(|c| Ok(store::read_root(c)?.map(|(_, rev)| rev))).await,
+            Err(ActorError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the files of blobs are.

@@ -11,6 +11,7 @@ use super::{LifecycleError, delete};
 use crate::account::{Account, AccountError, Include};
 use crate::actor::ReplayError;
 use crate::app::App;
+use crate::db::{DbError, blocking};
 
 /// What a recovery came to.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ pub struct Recovered {
 #[derive(Debug, thiserror::Error)]
 pub enum Unrecovered {
     /// Nobody could open it.
-    #[error("there are events of it, and no such account: restore a newer account.sqlite")]
+    #[error("there is something of it, and no such account: restore a newer account.sqlite")]
     NoAccount,
     /// It is as it was.
     #[error(transparent)]
@@ -61,10 +62,12 @@ pub async fn recover(app: &App, did: &Did, from: u64, rehearsal: bool) -> Result
     };
     let is_deletion = |status: &Option<AccountStatus>| *status == Some(AccountStatus::Deleted);
     let Some(account) = app.accounts().by_did(did, Include::ALL).await? else {
-        if !worth.is_some_and(|(status, _)| is_deletion(&status)) {
-            return Ok(Recovered { failure: Some(Unrecovered::NoAccount), ..Recovered::default() });
-        }
-        return Ok(Recovered { deleted: forget(app, did, rehearsal).await?, ..Recovered::default() });
+        return match worth {
+            Some((status, time)) if is_deletion(&status) => forget(app, did, &time, rehearsal).await,
+            // Of one that was deleted before 2024 a tombstone is left, of a kind that is not sent any more.
+            None if !has_history(app, did).await? => Ok(Recovered::default()),
+            _ => Ok(Recovered { failure: Some(Unrecovered::NoAccount), ..Recovered::default() }),
+        };
     };
     let mut told = None;
     if let Some((status, time)) = worth {
@@ -103,19 +106,34 @@ pub async fn recover(app: &App, did: &Did, from: u64, rehearsal: bool) -> Result
     })
 }
 
-/// Deletes the files of an account that is gone, if a backup has brought them back. Whether there are any.
-async fn forget(app: &App, did: &Did, rehearsal: bool) -> Result<bool, LifecycleError> {
+/// Whether there are events of an account's repository.
+async fn has_history(app: &App, did: &Did) -> Result<bool, DbError> {
+    let (sequencer, did) = (app.actors().sequencer().clone(), did.clone());
+    blocking(move || Ok(!sequencer.repository_blocking(&did, 0)?.is_empty())).await
+}
+
+/// Deletes the files of an account that was deleted at `time`, if a backup has brought them back.
+async fn forget(app: &App, did: &Did, time: &Datetime, rehearsal: bool) -> Result<Recovered, LifecycleError> {
     let _one_at_a_time = app.deletions().lock().await;
     // Whoever makes an account for the DID anew has files before there is an account.
-    let Some(_spoken_for) = app.accounts().reserve_did(did) else { return Ok(false) };
+    let Some(_spoken_for) = app.accounts().reserve_did(did) else { return Ok(Recovered::default()) };
     let unfinished = app.accounts().unfinished().await?;
     if unfinished.iter().any(|(of, _)| of == did) || !app.actors().has_files(did).await? {
-        return Ok(false);
+        return Ok(Recovered::default());
+    }
+    // Made for the DID since, and not told of yet, as one is that has moved here and is not active.
+    if app
+        .actors()
+        .rev(did)
+        .await?
+        .is_some_and(|rev| i64::try_from(rev.micros()).is_ok_and(|rev| rev > time.unix_micros()))
+    {
+        return Ok(Recovered { failure: Some(Unrecovered::NoAccount), ..Recovered::default() });
     }
     if !rehearsal {
         app.actors().destroy(did).await?;
     }
-    Ok(true)
+    Ok(Recovered { deleted: true, ..Recovered::default() })
 }
 
 /// Whether the account was made before `time`. One that is made for a DID again is another.

@@ -111,3 +111,35 @@ async fn what_only_the_directory_knows_stays_noted_until_it_can_be_asked() {
     app.finish_earlier().await;
     assert_eq!(app.accounts().unfinished().await.unwrap(), noted);
 }
+
+#[tokio::test]
+async fn a_recovery_deletes_what_is_older_than_its_tombstone_and_nothing_that_is_newer() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = open(directory.path());
+    let (alice, bob) = (account(&app, "alice").await, did("bob"));
+    let sequence = rusqlite::Connection::open(directory.path().join("sequencer.sqlite")).unwrap();
+    assert!(delete(&app, &alice).await.unwrap());
+    // As one that moves here again has it, whose account is not in a restored account.sqlite.
+    app.actors().create(&alice, key()).await.unwrap();
+    for rehearsal in [true, false] {
+        let newer = recover(&app, &alice, 0, rehearsal).await.unwrap();
+        assert!(matches!((newer.deleted, newer.failure), (false, Some(Unrecovered::NoAccount))));
+    }
+    let later = "UPDATE repo_seq SET sequencedAt = '2999-01-01T00:00:00.000Z' WHERE did = ?1";
+    assert_eq!(sequence.execute(later, [alice.as_str()]).unwrap(), 1);
+    for rehearsal in [true, false] {
+        assert!(app.actors().has_files(&alice).await.unwrap());
+        let older = recover(&app, &alice, 0, rehearsal).await.unwrap();
+        assert!(older.deleted && older.failure.is_none());
+    }
+    assert!(!app.actors().has_files(&alice).await.unwrap());
+
+    // What the reference left of an account that it deleted before 2024; and an account that has come since.
+    let insert =
+        "INSERT INTO repo_seq (did, eventType, event, sequencedAt) VALUES (?1, ?2, x'', '2024-01-01T00:00:00Z')";
+    sequence.execute(insert, [bob.as_str(), "tombstone"]).unwrap();
+    let gone = recover(&app, &bob, 0, false).await.unwrap();
+    assert!(!gone.deleted && gone.failure.is_none());
+    sequence.execute(insert, [bob.as_str(), "append"]).unwrap();
+    assert!(matches!(recover(&app, &bob, 0, false).await.unwrap().failure, Some(Unrecovered::NoAccount)));
+}
