@@ -8,7 +8,7 @@ use super::event::required;
 use super::{Event, FirehoseError, Kind, MAX_FRAME_LEN, Seq};
 use crate::cbor::{CborError, CborErrorKind, Reader, Writer};
 use crate::data::key_order;
-use crate::syntax::Datetime;
+use crate::syntax::{Datetime, Tid};
 
 type Result<T> = std::result::Result<T, FirehoseError>;
 
@@ -53,6 +53,20 @@ impl Body {
         let event = Event::read(self.kind, &mut reader, &self.cbor, &mut Stamp::default())?;
         reader.finish()?;
         Ok(event)
+    }
+
+    /// The revision that it names, if it is of a repository: also of one that [`Self::decode`] refuses for its shape.
+    #[must_use]
+    pub fn rev(&self) -> Option<Tid> {
+        let mut rev = None;
+        let read = Reader::new(&self.cbor).map(|key, reader| {
+            match key {
+                "rev" => rev = Some(Tid::parse(reader.text()?)?),
+                _ => reader.skip()?,
+            }
+            Ok::<_, FirehoseError>(())
+        });
+        read.ok().and(rev)
     }
 
     /// The frame of the event at its place in the sequence. `time` is when it took it.

@@ -1,6 +1,8 @@
 //! What a replay makes of a store beside those who use it, and of one that has no key.
 
 use rusqlite::Connection;
+use shared::cbor;
+use shared::data::Value;
 
 use super::*;
 use crate::actor::tests::{account, apply, create, did, open};
@@ -57,4 +59,31 @@ async fn a_store_without_a_key_gets_one_when_it_is_where_the_sequence_says_and_n
     assert_eq!(made, Replayed { commits: 2, made: true, own_key: false });
     assert!(actors.store(&did(1)).await.is_ok() && files.join("key").exists());
     assert_eq!(actors.replay(&did(1), 0).await.unwrap(), Replayed { commits: 0, made: false, own_key: false });
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_no_harm_to_a_store_that_has_its_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let actors = open(directory.path(), 10);
+    account(&actors, 1).await;
+    apply(&actors, 1, vec![create("a", "1")]).await.unwrap();
+    let files = actors.directory(&did(1));
+    // As the reference told of a large commit until 2025.
+    let event = actors.sequencer().repository_blocking(&did(1), 0).unwrap().pop().unwrap();
+    let Value::Map(mut body) = cbor::decode(event.body.as_bytes()).unwrap() else { panic!() };
+    body.insert("ops", Value::Array(Vec::new()));
+    body.insert("tooBig", true);
+    let sequence = Connection::open(directory.path().join("sequencer.sqlite")).unwrap();
+    let sql = "UPDATE repo_seq SET event = ?2 WHERE seq = ?1";
+    let seq = i64::try_from(event.seq.get()).unwrap();
+    assert_eq!(sequence.execute(sql, (seq, cbor::encode(&Value::Map(body)))).unwrap(), 1);
+    let unchanged = Replayed { commits: 0, made: false, own_key: true };
+    assert_eq!(actors.replay(&did(1), 0).await.unwrap(), unchanged);
+    drop(actors);
+    fs::remove_file(files.join("store.sqlite")).unwrap();
+    let actors = open(directory.path(), 10);
+    let lost = actors.replay(&did(1), 0).await;
+    assert!(
+        matches!(lost, Err(ReplayError::Event { seq, source: FirehoseError::Obsolete("tooBig") }) if seq == event.seq)
+    );
 }

@@ -75,9 +75,13 @@ impl Replaying<'_> {
     fn take(&mut self, Stored { seq, time, body }: Stored) -> Result<(), ReplayError> {
         let event = match body.decode() {
             Ok(event) => event,
-            // As some of before 2025. If the store has it, it is not needed; else the next does not follow.
+            // As some of before 2025, that were said to be too big. If the store has it, it is not needed; else the next
+            // does not follow.
             Err(error) => {
-                self.unread = Some((seq, error));
+                let rev = body.rev();
+                self.told = rev.or(self.told);
+                let is_needed = self.head.as_ref().is_none_or(|head| rev.is_none_or(|rev| rev > head.rev));
+                self.unread = is_needed.then_some((seq, error));
                 return Ok(());
             }
         };
