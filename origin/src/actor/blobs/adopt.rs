@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use shared::cbor;
 use shared::cid::Cid;
@@ -10,12 +11,15 @@ use shared::data;
 
 use crate::actor::WriteError;
 use crate::actor::store::Store;
+use crate::blobstore::BlobstoreError;
 use crate::db::{DbError, blocking};
 use crate::fault;
 use crate::time::now_datetime;
 
 /// How many blobs are looked at together.
 const PAGE: u32 = 500;
+/// How many of them at once: each may be a question to another machine.
+const AT_ONCE: usize = 8;
 /// The type of a blob of which no record says it.
 const UNKNOWN: &str = "application/octet-stream";
 
@@ -30,12 +34,7 @@ impl Store {
             let page = blocking(move || store.db()?.read_blocking(|c| Ok::<_, WriteError>(unknown(c, &from)?))).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.clone();
-            let mut found = Vec::new();
-            for cid in page.iter().filter_map(|cid| Cid::parse(cid).ok()) {
-                if let Some(size) = self.blobs().size(self.did(), &cid).await? {
-                    found.push((cid, size));
-                }
-            }
+            let found = self.find(page.iter().filter_map(|cid| Cid::parse(cid).ok()).collect()).await?;
             if found.is_empty() {
                 continue;
             }
@@ -53,6 +52,15 @@ impl Store {
             fault::point("replay.adopted");
             drop((told, nobody_writes));
         }
+    }
+
+    /// Those of `blobs` of which there is a file, each with its length.
+    async fn find(&self, blobs: Vec<Cid>) -> Result<Vec<(Cid, u64)>, BlobstoreError> {
+        let looked_up = stream::iter(blobs).map(|cid| async move {
+            let size = self.blobs().size(self.did(), &cid).await?;
+            Ok::<_, BlobstoreError>(size.map(|size| (cid, size)))
+        });
+        looked_up.buffer_unordered(AT_ONCE).try_filter_map(|found| std::future::ready(Ok(found))).try_collect().await
     }
 }
 
