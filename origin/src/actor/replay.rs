@@ -1,13 +1,14 @@
-//! Bringing a store to where the sequence says that it stood: after stores were lost, or restored out of a backup that is
-//! older than the sequence.
+//! Bringing a store to where the sequence says that it stood: after stores were lost, or restored out of a backup that
+//! is older than the sequence.
 //!
-//! [`Actors::replay`] walks an account's events in order. Those that the store has already are passed over; every other has
-//! to follow where the store stands, is done again on its tree, and has to lead to the very tree that its commit signs
-//! ([`repo::Repo::replay`]). Commits keep their signature, and nothing is told: it all was. A store that is not there at all is
-//! made, with a new key if its key is gone, too; the commit that was told last stays its head, so that what consumers know
-//! stays true until the new key is published.
+//! [`Actors::replay`] walks an account's events in order. Those that the store has already are passed over; every
+//! other has to follow where the store stands, is done again on its tree, and has to lead to the very tree that its
+//! commit signs ([`repo::Repo::replay`]). Commits keep their signature, and nothing is told: it all was. A store that
+//! is not there at all is made, with a new key if its key is gone, too; the commit that was told last stays its head,
+//! so that what consumers know stays true until the new key is published.
 //!
-//! All of an account is one transaction: it is where the sequence says, or as it was before. Memory does not grow with the
+//! All of an account is one transaction: it is where the sequence says, or as it was before. A new key comes after it,
+//! since nobody opens a store that has none. The account's lock is held throughout. Memory does not grow with the
 //! sequence. [`Actors::settle_replayed`] brings blobs in step afterwards, as often as it is asked.
 //!
 //! Specification: <https://atproto.com/specs/sync>.
@@ -132,8 +133,8 @@ impl From<rusqlite::Error> for ReplayError {
 }
 
 impl Actors {
-    /// Brings the store of `did` to where the sequence says that it stood, by the events at `from` and later. It is made if
-    /// it is not there.
+    /// Brings the store of `did` to where the sequence says that it stood, by the events at `from` and later. It is
+    /// made if it is not there.
     ///
     /// # Errors
     /// A [`ReplayError`]; nothing is changed then.
@@ -243,8 +244,8 @@ impl Actors {
         .await
     }
 
-    /// Brings the blobs of an account in step with its records: those whose files are there, and which the store does not
-    /// know, become known; the files of those that no record refers to any more go. Returns how many are missing.
+    /// Brings the blobs of an account in step with its records: those whose files are there, and which the store does
+    /// not know, become known; the files of those that no record refers to any more go. Returns how many are missing.
     ///
     /// # Errors
     /// When store or blob store fail; what is done stays done.
@@ -263,8 +264,8 @@ fn point(replayed: &Replayed, name: &'static str) {
     }
 }
 
-/// Replays onto a store that has no key, and gives it a new one at the end: as long as it has none nobody else opens it,
-/// and what was made for nothing can go again. Blocks.
+/// Replays onto a store that has no key, and gives it a new one at the end: as long as it has none nobody else opens
+/// it, and what was made for nothing can go again. Blocks.
 fn with_new_key<T>(
     store: &Store,
     options: Options,

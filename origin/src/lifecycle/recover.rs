@@ -1,8 +1,8 @@
 //! Bringing accounts to where the sequence says that they were, after a restore of older stores, or without them.
 //!
-//! The accounts' own database is believed: which there are, what they are worth, what opens them. Only a deletion that was
-//! told is done again, if the account, or what a backup brought back of it, is from before it: it is not to come back.
-//! Everything else that the two say differently is for the operator to see.
+//! The accounts' own database is believed: which there are, what they are worth, what opens them. Only a deletion that
+//! was told is done again, if the account, or what a backup brought back of it, is from before it: it is not to come
+//! back. Everything else that the two say differently is for the operator to see.
 
 use shared::firehose::{AccountStatus, Event};
 use shared::syntax::{Datetime, Did};

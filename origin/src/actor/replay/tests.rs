@@ -11,7 +11,7 @@ use crate::actor::tests::{account, apply, create, did, open};
 fn unreadable(directory: &Path, there: bool) {
     let sequence = Connection::open(directory.join("sequencer.sqlite")).unwrap();
     let sql = if there {
-        "INSERT INTO repo_seq (did, eventType, event, sequencedAt) VALUES (?1, 'append', x'00', '2026-01-01T00:00:00.000Z')"
+        "INSERT INTO repo_seq (did, eventType, event, sequencedAt) VALUES (?1, 'append', x'00', '2026-01-01T00:00:00Z')"
     } else {
         "DELETE FROM repo_seq WHERE did = ?1 AND event = x'00'"
     };
