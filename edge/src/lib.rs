@@ -24,21 +24,22 @@
 //!
 //! | what | |
 //! |---|---|
-//! | workerd's CPU of a `getRecord` from a replica, gateway included, over 10,000 | 551 us |
-//! | workerd's CPU of a commit that a replica applies, checked and made on its own tree | 2,060 us |
-//! | requests a second, 16 clients on the same cores: of one replica | 2,209 |
-//! | the same: of a blob of 100 kB | 937 |
-//! | the same: of what is passed on | 2,073 |
-//! | a write at the origin, median of 200: without replicas | 1.0 ms |
+//! | workerd's CPU of a `getRecord` from a replica, gateway included, over 10,000 | 470 us |
+//! | workerd's CPU of a commit that a replica applies, checked and made on its own tree | 2,439 us |
+//! | requests a second, 16 clients on the same cores: of one replica | 2,532 |
+//! | the same: of a blob of 100 kB | 1,170 |
+//! | the same: of what is passed on | 2,657 |
+//! | a write at the origin, median of 200: without replicas | 0.9 ms |
 //! | the same: with three replicas, which it waits for | 6.4 ms |
 //! | 2,400 reads of 1,000 accounts by a Zipf law, 20 a second over three regions, a write a second: hits | 1,549 |
 //! | the same: first reads of an account in a region, passed on while its replica is filled | 851 |
 //! | the same: of reads of what was filled, those that did not wait for the origin | 100 in 100 |
-//! | workerd from its start, with miniflare, to the first answer | 461 ms |
-//! | workerd resident when idle | 73 MiB |
-//! | the same with 850 replicas, one of them of 100,000 records | 584 MiB |
-//! | the same after 8 exports of that one at once, 13.7 s | 646 MiB |
-//! | the Worker | 1.73 MB, 0.62 MB compressed |
+//! | workerd from its start, with miniflare, to the first answer | 544 ms |
+//! | workerd resident when idle, and the wasm's memory in it | 74 MiB, 1 MiB |
+//! | a replica of 100,000 records filled: time, and workerd's CPU | 7.6 s, 6.2 s |
+//! | workerd resident with it and 854 others, and the wasm's memory in it | 657 MiB, 2 MiB |
+//! | the same after 8 exports of it at once, 11.8 s and 12.7 s of workerd's CPU | 726 MiB, 2 MiB |
+//! | the Worker | 1.75 MB, 0.63 MB compressed |
 #![cfg_attr(
     not(test),
     deny(
