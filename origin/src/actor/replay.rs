@@ -209,10 +209,15 @@ impl Actors {
         let (replayed, head) = blocking(move || {
             let onto = |db: &Db, key: &SigningKey| {
                 let replayed = db.write_blocking(|transaction| {
-                    replay(transaction, of.did(), &sequencer, from, Some(&key.public_key()))
-                        .inspect(|(replayed, _)| point(replayed, "replay.written"))
+                    let replayed = replay(transaction, of.did(), &sequencer, from, Some(&key.public_key()))?;
+                    if replayed.0.commits > 0 {
+                        fault::point("replay.written");
+                    }
+                    Ok::<_, ReplayError>(replayed)
                 })?;
-                point(&replayed.0, "replay.committed");
+                if replayed.0.commits > 0 {
+                    fault::point("replay.committed");
+                }
                 Ok(replayed)
             };
             if has_key { onto(of.db()?, of.key()?) } else { with_new_key(&of, options, onto) }
@@ -254,13 +259,6 @@ impl Actors {
         store.adopt().await?;
         store.settle_blobs().await?;
         blocking(move || store.db()?.read_blocking(|connection| Ok::<_, WriteError>(missing_blobs(connection)?))).await
-    }
-}
-
-/// Where a process may die that has made commits again.
-fn point(replayed: &Replayed, name: &'static str) {
-    if replayed.commits > 0 {
-        fault::point(name);
     }
 }
 
